@@ -1,0 +1,48 @@
+"""Errors that a user can act on, each with the exit code that the command line ends with."""
+
+from __future__ import annotations
+
+
+class CrlhfError(Exception):
+    """Something the user can mend. `str(error)` is one clear sentence that says what is wrong and what to do.
+
+    The command line prints it without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class ParamsError(CrlhfError):
+    """params.yaml is missing, is not YAML, or a value breaks its bounds."""
+
+    exit_code = 2
+
+
+class InputError(CrlhfError):
+    """A file given by the user breaks its format: the message names the file, the row and the rule."""
+
+    exit_code = 3
+
+
+class MissingInputError(CrlhfError):
+    """A file that an earlier stage, a download or the user should have put in place is not there."""
+
+    exit_code = 4
+
+
+class IntegrityError(CrlhfError):
+    """Bytes are not the bytes they should be: a wrong hash, a cut file, a table that breaks its schema."""
+
+    exit_code = 5
+
+
+class DiskFullError(CrlhfError):
+    """There is no room on the disk. Nothing that existed before was touched."""
+
+    exit_code = 6
+
+
+class IsolationError(CrlhfError):
+    """Programs cannot be run in the isolation that the params ask for."""
+
+    exit_code = 7

