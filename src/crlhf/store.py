@@ -228,7 +228,7 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
     """Arrow to pandas; list columns become Python lists (or None), everything else its natural dtype."""
     import pyarrow as pa
 
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     for field in table.schema:
         if pa.types.is_list(field.type):
             frame[field.name] = table.column(field.name).to_pylist()
