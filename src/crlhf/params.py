@@ -26,7 +26,6 @@ class ProblemsParams(_Section):
     """Which problems are trained on, and where benchmark files are looked for."""
 
     training: Literal["starter", "mbpp_train"]
-    n_training: Count | None = None
     benchmark_folders: tuple[str, ...] = ()
     near_duplicate_threshold: Probability
 
@@ -63,6 +62,7 @@ class CompletionsParams(_Section):
     """How the policy is sampled for annotation. top_p is 1 and top_k off: PPO needs the policy's own distribution."""
 
     protocol: str
+    n_problems: Count | None = None
     n_per_problem: Count
     max_new_tokens: Count
     temperature: Positive
