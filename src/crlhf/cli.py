@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 
 from crlhf import __version__
-from crlhf.errors import CrlhfError
+from crlhf.errors import CrlhfError, DiskFullError
 from crlhf.stages import PER_POLICY, POLICIES, STAGES
 
 
@@ -20,7 +21,9 @@ def say(text: str) -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
-@click.option("--root", type=click.Path(path_type=Path), default=Path(), help="The folder of params.yaml [default: here].")
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=Path(), help="The folder of params.yaml [default: here]."
+)
 @click.pass_context
 def cli(context: click.Context, root: Path) -> None:
     """Align code-generating language models with crowds.
@@ -41,7 +44,9 @@ def _add_stage(name: str, help_text: str) -> None:
 
     command = click.command(name, help=help_text + ".")(run)
     if name in PER_POLICY:
-        command = click.option("--policy", type=click.Choice(POLICIES), help="Only this policy [default: both].")(command)
+        command = click.option("--policy", type=click.Choice(POLICIES), help="Only this policy [default: both].")(
+            command
+        )
     cli.add_command(command)
 
 
@@ -75,6 +80,16 @@ def validate(root: Path, files: tuple[Path, ...], quarantine: Path | None) -> No
     sys.exit(0 if is_clean else 3)
 
 
+@cli.command()
+@click.pass_obj
+def where(root: Path) -> None:
+    """Say where the results of the last run are, and how to look at them."""
+    from crlhf.stages.results import describe
+
+    for line in describe(root):
+        click.echo(line)
+
+
 def _on_sigterm(signum: int, frame: object) -> None:
     """Let `finally` blocks run: checkpoints are kept, children are ended, MLflow is told."""
     raise SystemExit(128 + signum)
@@ -99,6 +114,11 @@ def main() -> None:
     except CrlhfError as error:
         say(f"crlhf: {error}")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        say(f"crlhf: no space left on the disk ({error.filename or 'while writing'}); free some and run again")
+        sys.exit(DiskFullError.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -285,6 +285,18 @@ class Verdict(NamedTuple):
     seconds: float
 
 
+class CheckSpec(NamedTuple):
+    """A rule that a stage will check, declared before it runs, so that Dagster can show it."""
+
+    name: str
+    description: str
+    severity: str
+
+    def result(self, n_unexpected: int) -> Check:
+        """The rule's outcome: it passed if no row broke it."""
+        return Check(self.name, n_unexpected == 0, self.severity, self.description, n_unexpected)
+
+
 class Check(NamedTuple):
     """One rule that a stage checked. `severity` is error or warning; `n_unexpected` counts the rows that broke it."""
 

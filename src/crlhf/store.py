@@ -27,6 +27,7 @@ TABLE_PATHS: dict[str, str] = {
     "items": "data/tables/items.parquet",
     "line_truths": "data/tables/line_truths.parquet",
     "annotations": "data/tables/annotations.parquet",
+    "unreadable": "data/tables/unreadable.parquet",
     "validated": "data/tables/validated.parquet",
     "quarantine": "data/tables/quarantine.parquet",
     "reliabilities": "data/tables/reliabilities.parquet",
@@ -41,6 +42,7 @@ TABLE_PATHS: dict[str, str] = {
 """Where each table lies below the project's root. Some tables share a schema: see `table_schema`."""
 
 _SHARED = {
+    "unreadable": "quarantine",
     "validated": "annotations",
     "humaneval_base": "benchmark_samples",
     "humaneval_tuned": "benchmark_samples",

@@ -117,6 +117,8 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
     Where the current pipeline state has no run of the stage (DVC skipped it, since nothing it depends on changed), one
     is made from the stage's summary and tagged `crlhf.reused`.
     """
+    if not _is_on():
+        return
     from mlflow.entities import RunTag
 
     from crlhf.stages import summary_path
@@ -142,8 +144,27 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
     client.log_batch(run_id, tags=tags)
 
 
+def run_ids(root: Path, params: Params) -> dict[str, str]:
+    """MLflow's run ids of the present pipeline state, by stage; the parent's is called pipeline. Empty if not tracked."""
+    if not _is_on():
+        return {}
+    try:
+        client = _client(root)
+        parent = _parent(client, root, params)
+        experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+        query = f"tags.`mlflow.parentRunId` = '{parent}'"
+        runs = client.search_runs([experiment], query, order_by=["attributes.start_time ASC"])
+    except Exception:
+        return {}
+    return {"pipeline": parent} | {run.data.tags["crlhf.stage"]: run.info.run_id for run in runs}
+
+
+def _is_on() -> bool:
+    return os.environ.get("CRLHF_TRACKING", "on") != "off"
+
+
 def _open(instance: str, root: Path, params: Params, say: Say) -> StageRun:
-    if os.environ.get("CRLHF_TRACKING", "on") == "off":
+    if not _is_on():
         return StageRun()
     try:
         client = _client(root)
@@ -193,7 +214,7 @@ def _parent(client: Any, root: Path, params: Params) -> str:
         found = client.search_runs([experiment], f"tags.`crlhf.state` = '{state}'", max_results=1)
         if found:
             return str(found[0].info.run_id)
-        tags = {"crlhf.state": state, "crlhf.crowd": params.crowd.source, **_git_tags(root)}
+        tags = {"crlhf.state": state, "crlhf.crowd": params.crowd.source, **git_tags(root)}
         run_id = client.create_run(experiment, run_name=f"pipeline {state[:8]}", tags=tags).info.run_id
         _log_params(client, run_id, params.model_dump(mode="json"))
         client.set_terminated(run_id, "FINISHED")
@@ -212,7 +233,7 @@ def _new_child(client: Any, root: Path, parent: str, instance: str, params: Para
     from importlib import import_module
 
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-    tags = {"mlflow.parentRunId": parent, "crlhf.stage": instance, **_git_tags(root)}
+    tags = {"mlflow.parentRunId": parent, "crlhf.stage": instance, **git_tags(root)}
     run_id = str(client.create_run(experiment, run_name=instance, tags=tags).info.run_id)
     sections = import_module(f"crlhf.stages.{instance.partition('@')[0]}").SECTIONS
     values = params.model_dump(mode="json")
@@ -241,14 +262,19 @@ def _last_step(client: Any, run_id: str) -> int:
     return max((point.step for name in names for point in client.get_metric_history(run_id, name)), default=0)
 
 
-def _git_tags(root: Path) -> dict[str, str]:
+def git_tags(root: Path) -> dict[str, str]:
     """The commit the project is at and whether the tree differs from it; empty outside git."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(git("status", "--porcelain", "-uno"))).lower()}
+        return {
+            "git.commit": git("rev-parse", "HEAD"),
+            "git.dirty": str(bool(git("status", "--porcelain", "-uno"))).lower(),
+        }
     except (OSError, subprocess.CalledProcessError):
         return {}
 

@@ -1,0 +1,157 @@
+"""What the benchmark stages share: write programs with one policy under a protocol, run them, keep every verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crlhf.fetch import cache_folder
+from crlhf.params import BenchmarkParams
+from crlhf.progress import progress_bar
+from crlhf.schema import BENCHMARK_SAMPLES, Summary
+from crlhf.stages.programs import run_programs
+from crlhf.store import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crlhf.evaluation.protocols import Protocol
+    from crlhf.policy.generation import Sample
+    from crlhf.stages.runner import Context
+
+
+class Policy(NamedTuple):
+    """A policy to be scored: its full name, its id, its weights, and whether a simulated crowd taught it."""
+
+    name: str
+    policy_id: str
+    folder: Path
+    adapter: Path | None
+    is_simulated: bool
+
+
+def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
+    """Write the table `<benchmark>_<policy>`: empty, with a word, when the benchmark's problems are not there."""
+    import pandas as pd
+
+    from crlhf.evaluation.protocols import get_protocol
+
+    name = f"{benchmark}_{context.policy}"
+    every = context.store.read("problems")
+    every = every[(every["source"] == benchmark) & (every["split"] == "test")]
+    problems = every.head(params.limit)
+    if problems.empty:
+        context.say(f"{benchmark}: WARNING: its problems are not there, so it is not scored")
+        context.store.write(name, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
+        return Summary({"n_problems": 0}, {"subset": "not scored: problems are missing"})
+    protocol = get_protocol(params.protocol)
+    policy = find_policy(context)
+    rows = problems.to_dict("records")
+    samples = _generate(context, name, policy, protocol, rows)
+    table = _judge(context, name, protocol, rows, samples)
+    table = table.assign(benchmark=benchmark, protocol=protocol.id, policy=context.policy, policy_id=policy.name)
+    context.store.write(name, table[list(BENCHMARK_SAMPLES.column_names)])
+    return _summary(context, table, protocol, policy, subset_name(len(problems), len(every)))
+
+
+def subset_name(n: int, n_all: int) -> str:
+    """How a report names the problems that were used: `all 164`, or `first 16 of 164`."""
+    return f"all {n_all}" if n == n_all else f"first {n} of {n_all}"
+
+
+def find_policy(context: Context) -> Policy:
+    """The policy that the stage scores: the base, or the base with the tuned adapter."""
+    from crlhf.policy.base import policy_folder
+
+    if context.policy == "base":
+        base = read_json(context.path("models/base_policy.json"))
+        return Policy(base["name"], base["policy_id"], policy_folder(base, cache_folder()), None, False)
+    tuned = read_json(context.path("models/ppo/manifest.json"))
+    folder = policy_folder(tuned["base"], cache_folder())
+    return Policy(tuned["name"], tuned["policy_id"], folder, context.path("models/ppo/adapter"), tuned["is_simulated"])
+
+
+def _generate(
+    context: Context, name: str, policy: Policy, protocol: Protocol, rows: list[dict[str, Any]]
+) -> list[Sample]:
+    """One list of samples by problem and sample number, resumed from the journal of an interrupted run."""
+    from crlhf.policy.base import load_policy
+    from crlhf.policy.generation import Sample, generate
+
+    params = context.params.benchmarks
+    model, tokenizer = load_policy(policy.folder, policy.adapter)
+    inputs = [protocol.model_input(row) for row in rows]
+    sampling = params.model_dump(include={"n_samples", "temperature", "max_new_tokens", "batch_size"})
+    journal = context.journal(name, policy.policy_id, protocol.sha256, inputs, sampling, context.params.seed)
+    done = [Sample(**sample) for batch in journal.entries.values() for sample in batch]
+    with progress_bar(f"{name}: writing", len(inputs) * params.n_samples, "program", len(done)) as bar:
+
+        def keep(batch: list[Sample]) -> None:
+            journal.append(str(len(journal.entries)), [sample._asdict() for sample in batch])
+            bar.update(len(batch))
+
+        samples = generate(
+            model,
+            tokenizer,
+            inputs,
+            n=params.n_samples,
+            max_new_tokens=params.max_new_tokens,
+            temperature=params.temperature,
+            stops=protocol.stops,
+            seed=context.params.seed,
+            batch_size=params.batch_size,
+            done=done,
+            on_batch=keep,
+        )
+    return samples
+
+
+def _judge(
+    context: Context, name: str, protocol: Protocol, rows: list[dict[str, Any]], samples: list[Sample]
+) -> pd.DataFrame:
+    """The samples with their verdicts, under the protocol's own time limit."""
+    import pandas as pd
+
+    codes = [protocol.cut(sample.text) for sample in samples]
+    programs = [
+        protocol.program(rows[sample.input_no], code, f"{sample.input_no}/{sample.sample_no}")
+        for sample, code in zip(samples, codes, strict=True)
+    ]
+    limits = context.params.sandbox.model_copy(update={"timeout_s": protocol.timeout_s})
+    verdicts = run_programs(programs, limits, f"{name}: running")
+    return pd.DataFrame(
+        {
+            "problem_id": rows[sample.input_no]["problem_id"],
+            "sample_no": sample.sample_no,
+            "code": code,
+            "n_tokens": len(sample.token_ids),
+            "finish_reason": sample.finish_reason,
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "isolation": verdict.isolation,
+        }
+        for sample, code, verdict in zip(samples, codes, verdicts, strict=True)
+    )
+
+
+def _summary(context: Context, table: pd.DataFrame, protocol: Protocol, policy: Policy, subset: str) -> Summary:
+    params = context.params.benchmarks
+    metrics = {
+        f"n_{verdict}": int((table["verdict"] == verdict).sum()) for verdict in ("pass", "fail", "timeout", "error")
+    }
+    metrics |= {
+        "n_problems": int(table["problem_id"].nunique()),
+        "n_truncated": int((table["finish_reason"] == "length").sum()),
+        "pass_rate": round(float((table["verdict"] == "pass").mean()), 9),
+        "mean_tokens": round(float(table["n_tokens"].mean()), 6),
+    }
+    facts = {
+        "subset": subset,
+        "protocol": protocol.id,
+        "protocol_sha256": protocol.sha256,
+        "sampling": f"temperature {params.temperature}, {params.n_samples} a problem, {params.max_new_tokens} new tokens",
+        "policy": policy.name,
+        "policy_id": policy.policy_id,
+        "isolation": ", ".join(sorted(table["isolation"].unique())),
+    }
+    return Summary(metrics, facts, is_simulated=policy.is_simulated)

@@ -1,0 +1,92 @@
+"""Stage `ppo`: a LoRA adapter tuned on the annotated completions."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crlhf.errors import InputError
+from crlhf.fetch import cache_folder, sha256_file
+from crlhf.progress import progress_bar
+from crlhf.schema import Summary
+from crlhf.store import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crlhf.stages.runner import Context
+
+SECTIONS = ("seed", "ppo")
+FOLDER = "models/ppo"
+MANIFEST = "manifest.json"
+
+
+def run(context: Context) -> Summary:
+    """Write the folder `models/ppo` (adapter, value head, manifest) and the table `ppo_steps`.
+
+    Training works in a folder of its own, with checkpoints; an interrupted run goes on there and ends with the same
+    weights. The finished adapter is copied to `models/ppo`.
+    """
+    from crlhf.policy.base import load_policy, policy_folder
+    from crlhf.policy.ppo import train_ppo
+
+    base = read_json(context.path("models/base_policy.json"))
+    rewards_summary = read_json(context.path("metrics/stages/rewards.json"))
+    rollouts = _rollouts(context)
+    temperature = float(rollouts.attrs["temperature"])
+    work = context.work_folder(
+        "ppo", base, context.params.ppo.model_dump(), context.params.seed, rollouts.to_dict("records")
+    )
+    model, tokenizer = load_policy(policy_folder(base, cache_folder()))
+    steps: dict[int, dict[str, float]] = {}
+    with progress_bar("ppo", 0, "step") as bar:
+
+        def on_step(step: int, metrics: dict[str, float]) -> None:
+            steps[step] = metrics
+            context.run.log_step(step, metrics)
+
+        result = train_ppo(
+            model,
+            tokenizer,
+            rollouts,
+            context.params.ppo,
+            temperature=temperature,
+            seed=context.params.seed,
+            folder=work,
+            on_step=on_step,
+            progress=bar,
+        )
+    _keep(context, base, work, is_simulated=rewards_summary["is_simulated"])
+
+
+def _rollouts(context: Context) -> pd.DataFrame:
+    """Scored completions with their tokens and rewards; a completion without a reward is left out, not rewarded 0."""
+    completions = context.store.read("completions")
+    scores = context.store.read("scores")[["completion_id", "reward"]]
+    joined = completions.merge(scores, on="completion_id", validate="one_to_one")
+    columns = ["completion_id", "problem_id", "prompt_token_ids", "token_ids", "logprobs", "reward"]
+    rollouts = joined.loc[joined["token_ids"].map(len) > 0, columns].reset_index(drop=True)
+    if rollouts.empty:
+        raise InputError("data/tables/scores.parquet: no scored completion has tokens to learn from")
+    rollouts.attrs["temperature"] = completions["temperature"].iloc[0]
+    return rollouts
+
+
+def _keep(context: Context, base: dict[str, Any], work: Path, *, is_simulated: bool) -> None:
+    """Copy the finished adapter and value head to `models/ppo` and write the manifest beside them."""
+    target = context.path(FOLDER)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copytree(work / "adapter", target / "adapter")
+    shutil.copy2(work / "value_head.safetensors", target / "value_head.safetensors")
+    adapter = sha256_file(target / "adapter" / "adapter_model.safetensors")
+    teacher = "a simulated crowd" if is_simulated else "a human crowd"
+    manifest = {
+        "name": f"{base['name']} + LoRA tuned by PPO on {teacher}",
+        "policy_id": f"{base['policy_id']}+{adapter[:12]}",
+        "adapter_sha256": adapter,
+        "base": base,
+        "is_simulated": is_simulated,
+    }
+    write_json(target / MANIFEST, manifest)
