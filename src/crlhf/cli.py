@@ -1,4 +1,4 @@
-"""The command line: `crlhf <stage>` for each stage of the pipeline, and verbs. Heavy libraries load where they are used."""
+"""The command line: `crlhf <stage>` for each stage of the pipeline, and verbs. Heavy libraries load where used."""
 
 from __future__ import annotations
 

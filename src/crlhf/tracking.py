@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -62,7 +63,7 @@ class StageRun:
         from mlflow.entities import Metric
 
         now = _milliseconds()
-        points = [Metric(name, value, now, step) for name, value in metrics.items() if value == value]
+        points = [Metric(name, value, now, step) for name, value in metrics.items() if math.isfinite(value)]
         self._call(lambda: self._client.log_batch(self.run_id, metrics=points))
 
     def log_summary(self, summary: Summary, seconds: float) -> None:
@@ -145,7 +146,7 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
 
 
 def run_ids(root: Path, params: Params) -> dict[str, str]:
-    """MLflow's run ids of the present pipeline state, by stage; the parent's is called pipeline. Empty if not tracked."""
+    """MLflow's run ids of the present pipeline state, by stage; the parent's is `pipeline`. Empty if not tracked."""
     if not _is_on():
         return {}
     try:

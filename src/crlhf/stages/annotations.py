@@ -46,7 +46,8 @@ def _collect(context: Context) -> Summary:
     paths = sorted(path for path in folder.iterdir() if path.suffix in BATCH_SUFFIXES)
     if not paths:
         raise MissingInputError(
-            f"{folder}: no batch file (.jsonl, .csv or .parquet); put the collected annotations there, or set crowd.source to simulated"
+            f"{folder}: no batch file (.jsonl, .csv or .parquet); put the collected annotations there, "
+            "or set crowd.source to simulated"
         )
     read = read_batches(paths)
     for path in paths:

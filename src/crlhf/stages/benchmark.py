@@ -149,7 +149,7 @@ def _summary(context: Context, table: pd.DataFrame, protocol: Protocol, policy: 
         "subset": subset,
         "protocol": protocol.id,
         "protocol_sha256": protocol.sha256,
-        "sampling": f"temperature {params.temperature}, {params.n_samples} a problem, {params.max_new_tokens} new tokens",
+        "sampling": f"temperature {params.temperature}, {params.n_samples} a problem, {params.max_new_tokens} tokens",
         "policy": policy.name,
         "policy_id": policy.policy_id,
         "isolation": ", ".join(sorted(table["isolation"].unique())),

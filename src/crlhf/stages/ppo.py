@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from crlhf.errors import InputError
 from crlhf.fetch import cache_folder, sha256_file
-from crlhf.progress import progress_bar
 from crlhf.schema import Summary
-from crlhf.store import read_json, write_json
+from crlhf.stages.runner import digest
+from crlhf.store import Journal, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crlhf.policy.ppo import PPOResult
     from crlhf.stages.runner import Context
 
 SECTIONS = ("seed", "ppo")
@@ -32,36 +33,50 @@ def run(context: Context) -> Summary:
     from crlhf.policy.ppo import train_ppo
 
     base = read_json(context.path("models/base_policy.json"))
-    rewards_summary = read_json(context.path("metrics/stages/rewards.json"))
-    rollouts = _rollouts(context)
-    temperature = float(rollouts.attrs["temperature"])
-    work = context.work_folder(
-        "ppo", base, context.params.ppo.model_dump(), context.params.seed, rollouts.to_dict("records")
-    )
+    is_simulated = read_json(context.path("metrics/stages/rewards.json"))["is_simulated"]
+    rollouts, temperature = _rollouts(context)
+    inputs = (base, context.params.ppo.model_dump(), context.params.seed, rollouts.to_dict("records"))
+    work = context.work_folder("ppo", *inputs)
+    steps = Journal(work / "steps.jsonl", digest(*inputs))
     model, tokenizer = load_policy(policy_folder(base, cache_folder()))
-    steps: dict[int, dict[str, float]] = {}
-    with progress_bar("ppo", 0, "step") as bar:
 
-        def on_step(step: int, metrics: dict[str, float]) -> None:
-            steps[step] = metrics
-            context.run.log_step(step, metrics)
+    def on_step(step: int, metrics: dict[str, float]) -> None:
+        steps.append(str(step), metrics)
+        context.run.log_step(step, metrics)
 
-        result = train_ppo(
-            model,
-            tokenizer,
-            rollouts,
-            context.params.ppo,
-            temperature=temperature,
-            seed=context.params.seed,
-            folder=work,
-            on_step=on_step,
-            progress=bar,
-        )
-    _keep(context, base, work, is_simulated=rewards_summary["is_simulated"])
+    result = train_ppo(
+        model,
+        tokenizer,
+        rollouts,
+        context.params.ppo,
+        temperature=temperature,
+        seed=context.params.seed,
+        folder=work,
+        on_step=on_step,
+    )
+    _keep(context, base, work, is_simulated=is_simulated)
+    table = steps_table(steps.entries)
+    context.store.write("ppo_steps", table)
+    shutil.rmtree(work)
+    context.run.log_artifact(context.path(FOLDER), "policy")
+    return _summary(table, rollouts, result, is_simulated=is_simulated)
 
 
-def _rollouts(context: Context) -> pd.DataFrame:
-    """Scored completions with their tokens and rewards; a completion without a reward is left out, not rewarded 0."""
+def steps_table(entries: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """The curves as the table PPO_STEPS; wall times (`wall/...`) stay out of it, so that equal runs are equal."""
+    import pandas as pd
+
+    rows = [
+        (int(step), name, value)
+        for step, metrics in entries.items()
+        for name, value in metrics.items()
+        if not name.startswith("wall/")
+    ]
+    return pd.DataFrame(rows, columns=["step", "name", "value"]).sort_values(["step", "name"], ignore_index=True)
+
+
+def _rollouts(context: Context) -> tuple[pd.DataFrame, float]:
+    """Scored completions with tokens and rewards, and their temperature; one without a reward is left out, not 0."""
     completions = context.store.read("completions")
     scores = context.store.read("scores")[["completion_id", "reward"]]
     joined = completions.merge(scores, on="completion_id", validate="one_to_one")
@@ -69,8 +84,7 @@ def _rollouts(context: Context) -> pd.DataFrame:
     rollouts = joined.loc[joined["token_ids"].map(len) > 0, columns].reset_index(drop=True)
     if rollouts.empty:
         raise InputError("data/tables/scores.parquet: no scored completion has tokens to learn from")
-    rollouts.attrs["temperature"] = completions["temperature"].iloc[0]
-    return rollouts
+    return rollouts, float(completions["temperature"].iloc[0])
 
 
 def _keep(context: Context, base: dict[str, Any], work: Path, *, is_simulated: bool) -> None:
@@ -90,3 +104,14 @@ def _keep(context: Context, base: dict[str, Any], work: Path, *, is_simulated: b
         "is_simulated": is_simulated,
     }
     write_json(target / MANIFEST, manifest)
+
+
+def _summary(table: pd.DataFrame, rollouts: pd.DataFrame, result: PPOResult, *, is_simulated: bool) -> Summary:
+    last = table[table["step"] == table["step"].max()].set_index("name")["value"].dropna()
+    metrics = {f"last/{name}": round(float(value), 9) for name, value in last.items()}
+    metrics |= {
+        "n_rollouts": len(rollouts),
+        "n_steps": int(table["step"].max()),
+        "mean_reward": round(float(rollouts["reward"].mean()), 9),
+    }
+    return Summary(metrics, {"stopped": result.stopped_reason or "all epochs done"}, is_simulated=is_simulated)

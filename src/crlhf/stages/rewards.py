@@ -18,7 +18,7 @@ SECTIONS = ("rewards",)
 
 
 def run(context: Context) -> Summary:
-    """Write `line_posteriors` and `scores`; with a simulated crowd also say how near they come to the simulated truth."""
+    """Write `line_posteriors` and `scores`; with a simulated crowd also compare them with its truth."""
     from crlhf.rewards import left_out, line_posteriors, scores
 
     params, store = context.params.rewards, context.store

@@ -23,7 +23,7 @@ BENCHMARKS = ("humaneval", "mbpp")
 
 
 def run(context: Context) -> Summary:
-    """Write `metrics/scores.json` (one record a benchmark, policy and k) and `comparisons.json` (tuned against base)."""
+    """Write `metrics/scores.json` (a record a benchmark, policy and k) and `comparisons.json` (tuned against base)."""
     records: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     problems = context.store.read("problems")
