@@ -48,7 +48,9 @@ def test_nothing_points_back():
 
 def test_the_core_imports_without_torch_dagster_or_mlflow():
     modules = ["crlhf.cli", "crlhf.stages.runner", *(f"crlhf.{name}" for name in sorted(CORE))]
-    program = f"import sys, {', '.join(modules)}; print({{'torch', 'dagster', 'mlflow', 'transformers'}} & set(sys.modules))"
+    program = (
+        f"import sys, {', '.join(modules)}; print({{'torch', 'dagster', 'mlflow', 'transformers'}} & set(sys.modules))"
+    )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
 

@@ -13,7 +13,9 @@ def test_blank_lines_and_comments_are_not_judged():
 
 
 def test_documentation_strings_are_not_judged_but_other_strings_are():
-    code = 'def f():\n    """What it does.\n\n    More.\n    """\n    text = """a\n# not a comment\n"""\n    return text\n'
+    code = (
+        'def f():\n    """What it does.\n\n    More.\n    """\n    text = """a\n# not a comment\n"""\n    return text\n'
+    )
     assert judgeable_lines(code) == [1, 6, 7, 8, 9]
 
 

@@ -20,7 +20,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def truths(**changes):
-    columns = {"completion_id": ["a", "a"], "line_no": [1, 2], "is_wrong": [True, False], "method": ["syntax", "syntax"]}
+    columns = {
+        "completion_id": ["a", "a"],
+        "line_no": [1, 2],
+        "is_wrong": [True, False],
+        "method": ["syntax", "syntax"],
+    }
     return pd.DataFrame(columns | changes)
 
 
@@ -32,7 +37,9 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
 
 def test_equal_tables_have_equal_bytes_whatever_the_index_and_column_order(tmp_path):
     write_table(tmp_path / "a", LINE_TRUTHS, truths())
-    write_table(tmp_path / "b", LINE_TRUTHS, truths()[["method", "is_wrong", "line_no", "completion_id"]].set_index([[7, 9]]))
+    write_table(
+        tmp_path / "b", LINE_TRUTHS, truths()[["method", "is_wrong", "line_no", "completion_id"]].set_index([[7, 9]])
+    )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
