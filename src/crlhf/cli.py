@@ -56,14 +56,11 @@ for _name, _help in STAGES.items():
 
 @cli.command()
 def schema() -> None:
-    """Print every table of the pipeline: what a row is, columns, types, meanings."""
-    from crlhf.schema import TABLES
+    """Print every table of the pipeline as Markdown: what a row is, columns, types, meanings."""
+    from crlhf.schema import markdown
+    from crlhf.store import TABLE_PATHS
 
-    for table in TABLES:
-        click.echo(f"\n{table.name}: {table.row}. Key: {', '.join(table.key)}.")
-        for column in table.columns:
-            null = ", may be null" if column.nullable else ""
-            click.echo(f"  {column.name:<22} {column.dtype + null:<24} {column.meaning}")
+    click.echo(markdown(TABLE_PATHS), nl=False)
 
 
 @cli.command()

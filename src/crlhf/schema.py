@@ -253,6 +253,22 @@ TABLES: tuple[Table, ...] = (
 )
 
 
+def markdown(paths: dict[str, str]) -> str:
+    """All tables as one Markdown page; `paths` says where a table of the same name lies."""
+    lines = ["# Tables", "", "Written by `crlhf schema` from `src/crlhf/schema.py`.", ""]
+    for table in TABLES:
+        where = f" `{paths[table.name]}`." if table.name in paths else ""
+        key = ", ".join(f"`{name}`" for name in table.key)
+        lines += [f"## {table.name}", "", f"One row is {table.row}. Key: {key}.{where}", ""]
+        lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+        for column in table.columns:
+            null = ", may be null" if column.nullable else ""
+            meaning = column.meaning.replace("|", "\\|")
+            lines.append(f"| `{column.name}` | {column.dtype}{null} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 class Program(NamedTuple):
     """A program to be run against tests.
 
