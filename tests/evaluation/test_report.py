@@ -33,7 +33,8 @@ def findings():
             "rewards": {"metrics": {"simulated/aligned_score_rmse": 0.07}, "checks": []},
             "validated": {
                 "metrics": {},
-                "checks": [{"name": "x", "passed": False, "severity": "warning", "description": "a | b", "n_unexpected": 3}],
+                "checks": [{"name": "x", "passed": False, "severity": "warning",
+                 "description": "a | b", "n_unexpected": 3}],
             },
         },
         quarantine=[("line_out_of_range", 2)],
@@ -51,7 +52,8 @@ def tables():
         columns=list(RELIABILITIES.column_names),
     )
     scores = pd.DataFrame(
-        [["c", "p", 3, 5, 0.9, 0.7, 1.0, 0.4, 0.5, False, 0.9, 1, False], ["d", "p", 3, 5, 0.3, 0.1, 0.6, 0.4, 0.1, True, -0.1, 2, False]],
+        [["c", "p", 3, 5, 0.9, 0.7, 1.0, 0.4, 0.5, False, 0.9, 1, False],
+         ["d", "p", 3, 5, 0.3, 0.1, 0.6, 0.4, 0.1, True, -0.1, 2, False]],
         columns=list(SCORES.column_names),
     )  # fmt: skip
     steps = pd.DataFrame(
