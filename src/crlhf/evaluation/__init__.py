@@ -1,0 +1,1 @@
+"""Problems, protocols, the verdict sandbox, pass@k and their intervals."""
