@@ -41,7 +41,6 @@ TABLE_PATHS: dict[str, str] = {
 """Where each table lies below the project's root. Some tables share a schema: see `table_schema`."""
 
 _SHARED = {
-    "validated": "annotations",
     "humaneval_base": "benchmark_samples",
     "humaneval_tuned": "benchmark_samples",
     "mbpp_base": "benchmark_samples",
