@@ -43,7 +43,6 @@ TABLE_PATHS: dict[str, str] = {
 
 _SHARED = {
     "unreadable": "quarantine",
-    "validated": "annotations",
     "humaneval_base": "benchmark_samples",
     "humaneval_tuned": "benchmark_samples",
     "mbpp_base": "benchmark_samples",
