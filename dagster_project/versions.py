@@ -1,0 +1,78 @@
+"""Dagster's versions, computed from what DVC records, so that the two agree by construction about what is stale.
+
+A stage is stale in DVC when its command, its params, or the md5 of a file it reads differ from dvc.lock. Dagster calls
+an asset stale when its code version or a data version of its inputs differs from the last materialization. Hence
+
+    code version  = hash(command, params of the stage, md5 of its code dependencies)
+    data version  = hash(md5 of all its outputs in dvc.lock)           of a stage
+    data version  = md5                                                of a raw file or folder
+
+and each exists twice: as the project is now, and as dvc.lock says it was when the stage last ran.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dagster_project.graph import Graph, LockEntry, Stage, overlap
+
+
+def _digest(value: Any) -> str:
+    return hashlib.md5(json.dumps(value, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+
+
+def code_version(graph: Graph, stage: Stage) -> str:
+    """The code version of `stage` as dvc.yaml, the params and the code are now."""
+    return _digest([stage.cmd, stage.params, {dep: graph.hashes.get(dep) for dep in graph.code_deps(stage)}])
+
+
+def locked_code_version(graph: Graph, stage: Stage) -> str:
+    """The code version that `stage` had when it last ran, from dvc.lock."""
+    entry = graph.lock[stage.name]
+    return _digest(
+        [entry.cmd, entry.params, {dep: md5 for dep, md5 in entry.deps.items() if _is_code(graph, stage, dep)}]
+    )
+
+
+def _is_code(graph: Graph, stage: Stage, dep: str) -> bool:
+    """Whether a dependency in dvc.lock is code; one that dvc.yaml no longer names counts, which makes it differ."""
+    return dep in graph.code_deps(stage) or dep not in stage.deps
+
+
+def data_version(outs: Mapping[str, str | None]) -> str:
+    """The data version of a stage whose outputs have these md5 in dvc.lock."""
+    return _digest(dict(outs))
+
+
+def input_versions(graph: Graph, stage: Stage) -> dict[str, tuple[str, bool]]:
+    """For each input of `stage` (an upstream stage or a raw path): the version it read, and whether that is current.
+
+    A stage may read one of several outputs of another. DVC compares that one; Dagster knows one version for them all.
+    So an upstream stage counts as current when everything that `stage` read of it is unchanged, whatever its other
+    outputs did; otherwise the version is one that no output of it ever has.
+    """
+    entry = graph.lock[stage.name]
+    versions: dict[str, tuple[str, bool]] = {}
+    for name in stage.upstream:
+        producer = graph.lock.get(name)
+        read = {path: md5 for path, md5 in entry.deps.items() if _reads(graph.stages[name], path)}
+        if producer and read and all(_current(graph, producer, path) == md5 for path, md5 in read.items()):
+            versions[name] = (data_version(producer.outs), True)
+        elif read:
+            versions[name] = (_digest(["read", read]), False)
+    for path in graph.raw_deps(stage):
+        if (md5 := entry.deps.get(path)) is not None:
+            versions[path] = (md5, md5 == graph.hashes.get(path))
+    return versions
+
+
+def _reads(producer: Stage, path: str) -> bool:
+    return any(overlap(path, out.path) for out in producer.outs)
+
+
+def _current(graph: Graph, producer: LockEntry, path: str) -> str | None:
+    """The md5 that `path` has now: from dvc.lock when it is an output, from the disk when it lies in or around one."""
+    return producer.outs[path] if path in producer.outs else graph.hashes.get(path)
