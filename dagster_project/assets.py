@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.checks import DeclaredCheck, declared_checks
-from dagster_project.graph import Graph, GraphError, Stage, read_graph
+from dagster_project.graph import Graph, GraphError, Stage, load_graph
 from dagster_project.sync import observe_raw, raw_key, stage_key
 from dagster_project.versions import code_version
 
@@ -44,7 +44,7 @@ def _raw_source(path: str, root: Path) -> dg.SourceAsset:
         metadata={"path": path},
     )
     def observe() -> dg.DataVersion:
-        return dg.DataVersion(read_graph(root).hashes.get(path) or "missing")
+        return dg.DataVersion(load_graph(root).hashes.get(path) or "missing")
 
     return observe
 
@@ -94,7 +94,7 @@ def _observe_inputs(context: dg.AssetExecutionContext, root: Path, raw_paths: Se
     Dagster looks the versions of the inputs up when a step starts; what it remembered of the observed ones is dropped.
     """
     if raw_paths:
-        for key in observe_raw(context.instance, read_graph(root), raw_paths):
+        for key in observe_raw(context.instance, load_graph(root), raw_paths):
             context.get_step_execution_context().wipe_input_asset_version_info(key)
 
 

@@ -29,16 +29,11 @@ def build_definitions(root: Path) -> dg.Definitions:
 def _jobs(graph: Graph) -> list[Any]:
     """`everything`, and one job for each group of assets."""
     groups = dict.fromkeys(stage.meta["group"] for stage in graph.stages.values() if "group" in stage.meta)
-    everything = dg.define_asset_job("everything", dg.AssetSelection.all(), description="All stages, in order.")
-    return [
-        everything,
-        *(
-            dg.define_asset_job(
-                f"group_{group}", dg.AssetSelection.groups(group), description=f"The stages of {group}."
-            )
-            for group in groups
-        ),
-    ]
+    jobs = [dg.define_asset_job("everything", dg.AssetSelection.all(), description="All stages, in order.")]
+    for group in groups:
+        selection = dg.AssetSelection.groups(group)
+        jobs.append(dg.define_asset_job(f"group_{group}", selection, description=f"The stages of the group {group}."))
+    return jobs
 
 
 def _executor() -> dg.ExecutorDefinition:

@@ -44,7 +44,7 @@ class Finished(NamedTuple):
         return self.outcome == FAILED and not ran and any(BUSY.search(line) for line in self.stderr)
 
 
-class Stopped(Exception):
+class StopRequestedError(Exception):
     """This process was asked to end."""
 
 
@@ -53,14 +53,14 @@ def main() -> int:
     with open_dagster_pipes() as pipes:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _stop)
-        die_with_parent(pipes.extras["parent_pid"])
+        die_with_parent(int(pipes.extras["parent_pid"]))
         adopt_orphans()
         root, stage = Path(pipes.extras["root"]), pipes.extras["stage"]
         try:
             finished = repro_when_free(
                 root, stage, pipes.extras["lock_wait_s"], pipes.extras["grace_s"], pipes.log.info
             )
-        except Stopped:
+        except StopRequestedError:
             pipes.log.warning(f"{stage}: asked to end; the stage and DVC have ended")
             return 128 + signal.SIGTERM
         if finished.outcome == FAILED:
@@ -73,7 +73,7 @@ def main() -> int:
 def _stop(number: int, _frame: object) -> None:
     for again in (signal.SIGINT, signal.SIGTERM):
         signal.signal(again, signal.SIG_IGN)
-    raise Stopped
+    raise StopRequestedError
 
 
 def repro_when_free(root: Path, stage: str, wait_s: float, grace_s: float, say: Callable[[str], None]) -> Finished:
@@ -93,7 +93,7 @@ def repro(root: Path, stage: str, grace_s: float) -> Finished:
     """Run `dvc repro --single-item` in a session of its own, passing its output on as it comes.
 
     Raises:
-        Stopped: this process was asked to end; DVC and everything below it have ended.
+        StopRequestedError: this process was asked to end; DVC and everything below it have ended.
     """
     dvc = subprocess.Popen(
         [str(find_dvc()), "repro", "--single-item", stage],
@@ -105,12 +105,13 @@ def repro(root: Path, stage: str, grace_s: float) -> Finished:
         start_new_session=True,
     )
     guardian = start_guardian(dvc.pid)
-    assert dvc.stdout and dvc.stderr
+    assert dvc.stdout
+    assert dvc.stderr
     tails = (Tail(dvc.stdout, sys.stdout.fileno()), Tail(dvc.stderr, sys.stderr.fileno()))
     try:
         code = dvc.wait()
         kill_others(guardian.pid)
-    except Stopped:
+    except StopRequestedError:
         end_tree(dvc, grace_s, guardian.pid)
         raise
     finally:

@@ -6,6 +6,7 @@ The same answer serves a stage that was just run (through the launcher) and one 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def describe_stage(
         The report. A declared check that the summary lacks counts as failed; checks that are not declared are listed
         in the metadata.
     """
-    summary = read_summary(root, stage, metric_outs)
+    summary = read_summary(root, stage, {path: outs[path] for path in metric_outs if path in outs})
     metadata: Metadata = {"outcome": text(how)}
     if summary.get("is_simulated"):
         metadata["crowd"] = text("simulated: these numbers rest on simulated annotators")
@@ -94,14 +95,26 @@ def describe_stage(
     return StageReport(data_version(outs), metadata, checks)
 
 
-def read_summary(root: Path, stage: str, metric_outs: Iterable[str]) -> dict[str, Any]:
-    """The summary that `stage` wrote, or an empty one when none of its metric files is a summary of it."""
-    for path in metric_outs:
+def read_summary(root: Path, stage: str, metric_outs: Mapping[str, str | None]) -> dict[str, Any]:
+    """The summary that `stage` wrote in its last run.
+
+    Args:
+        root: the project's folder.
+        stage: its name in DVC.
+        metric_outs: path -> md5 in dvc.lock of its metric files. The summary is the one whose "stage" is this stage;
+            a file that is not the one DVC recorded belongs to another run and does not count.
+
+    Returns:
+        The summary, or an empty one when there is none.
+    """
+    for path, md5 in metric_outs.items():
         try:
-            value = json.loads((root / path).read_text(encoding="utf-8"))
+            data = (root / path).read_bytes()
+            value = json.loads(data)
         except (OSError, ValueError):
             continue
-        if isinstance(value, dict) and value.get("stage") == stage:
+        is_of_last_run = hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
+        if is_of_last_run and isinstance(value, dict) and value.get("stage") == stage:
             return value
     return {}
 

@@ -27,7 +27,7 @@ from dagster_project.home import dagster_instance
 from dagster_project.launcher import annotate
 from dagster_project.settings import SettingsError, find_root
 from dagster_project.summaries import CheckResult, Metadata, describe_stage
-from dagster_project.versions import data_version, input_versions, locked_code_version
+from dagster_project.versions import InputVersion, data_version, input_versions, locked_code_version
 
 
 class Synced(NamedTuple):
@@ -56,7 +56,8 @@ def sync(instance: dg.DagsterInstance, root: Path, warn: Callable[[str], None]) 
     """Report all that dvc.lock knows and Dagster does not, inputs before what was made from them."""
     graph = read_graph(root)
     observed = observe_raw(instance, graph, graph.raw_paths)
-    ran, confirmed = [], []
+    ran: list[str] = []
+    confirmed: list[str] = []
     for stage in graph.stages.values():
         if stage.name not in graph.lock:
             continue
@@ -99,8 +100,8 @@ def _own_tags(graph: Graph, stage: Stage) -> dict[str, str]:
     }
 
 
-def _input_keys(graph: Graph, stage: Stage) -> dict[dg.AssetKey, tuple[str, bool]]:
-    """The versions of the inputs by asset key, with whether each is current."""
+def _inputs(graph: Graph, stage: Stage) -> dict[dg.AssetKey, InputVersion]:
+    """The versions of the inputs by asset key."""
     return {
         stage_key(graph.stages[name]) if name in graph.stages else raw_key(name): version
         for name, version in input_versions(graph, stage).items()
@@ -110,26 +111,17 @@ def _input_keys(graph: Graph, stage: Stage) -> dict[dg.AssetKey, tuple[str, bool
 def _differs(graph: Graph, stage: Stage, known: Mapping[str, str]) -> bool:
     """Whether Dagster's picture of a stage leads to another verdict on its staleness than dvc.lock.
 
-    A stale input's recorded version does not matter as long as it is not the current one: Dagster then says stale too.
+    Which old version of an input Dagster has recorded does not matter: anything but the current one reads as stale.
     """
     if any(known.get(tag) != value for tag, value in _own_tags(graph, stage).items()):
         return True
-    inputs = _input_keys(graph, stage)
-    for key, (version, is_current) in inputs.items():
+    for key, version in _inputs(graph, stage).items():
         recorded = known.get(get_input_data_version_tag(key))
         if recorded is None or get_input_event_pointer_tag(key) not in known:
             return True
-        if is_current != (recorded == (version if is_current else _current_version(graph, key))):
+        if (recorded == version.current) != (version.read == version.current):
             return True
     return False
-
-
-def _current_version(graph: Graph, key: dg.AssetKey) -> str | None:
-    """The data version that Dagster will compare an input with: of the stage's last run, or of the raw file now."""
-    name = "@".join(key.path)
-    if name in graph.stages:
-        return data_version(graph.lock[name].outs) if name in graph.lock else None
-    return graph.hashes.get("/".join(key.path))
 
 
 def _report_stage(instance: dg.DagsterInstance, graph: Graph, stage: Stage, root: Path, how: str) -> None:
@@ -143,8 +135,8 @@ def _report_stage(instance: dg.DagsterInstance, graph: Graph, stage: Stage, root
     )
     key = stage_key(stage)
     tags = {**_own_tags(graph, stage), DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
-    for dep, (version, _) in _input_keys(graph, stage).items():
-        tags[get_input_data_version_tag(dep)] = version
+    for dep, version in _inputs(graph, stage).items():
+        tags[get_input_data_version_tag(dep)] = version.read
         tags[get_input_event_pointer_tag(dep)] = NULL_EVENT_POINTER
     instance.report_runless_asset_event(
         dg.AssetMaterialization(key, metadata=dagster_metadata(report.metadata), tags=tags)

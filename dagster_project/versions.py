@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagster_project.graph import Graph, LockEntry, Stage, overlap
 
@@ -47,25 +47,33 @@ def data_version(outs: Mapping[str, str | None]) -> str:
     return _digest(dict(outs))
 
 
-def input_versions(graph: Graph, stage: Stage) -> dict[str, tuple[str, bool]]:
-    """For each input of `stage` (an upstream stage or a raw path): the version it read, and whether that is current.
+class InputVersion(NamedTuple):
+    """The version of an input that a stage read, and the one it has now. They are equal where the stage is current."""
+
+    read: str
+    current: str | None
+
+
+def input_versions(graph: Graph, stage: Stage) -> dict[str, InputVersion]:
+    """The versions of the inputs of `stage` that dvc.lock knows, by upstream stage name or raw path.
 
     A stage may read one of several outputs of another. DVC compares that one; Dagster knows one version for them all.
     So an upstream stage counts as current when everything that `stage` read of it is unchanged, whatever its other
-    outputs did; otherwise the version is one that no output of it ever has.
+    outputs did; otherwise the version read is one that the upstream stage never has.
     """
     entry = graph.lock[stage.name]
-    versions: dict[str, tuple[str, bool]] = {}
+    versions: dict[str, InputVersion] = {}
     for name in stage.upstream:
         producer = graph.lock.get(name)
+        current = data_version(producer.outs) if producer else None
         read = {path: md5 for path, md5 in entry.deps.items() if _reads(graph.stages[name], path)}
-        if producer and read and all(_current(graph, producer, path) == md5 for path, md5 in read.items()):
-            versions[name] = (data_version(producer.outs), True)
+        if producer and current and all(_md5_now(graph, producer, path) == md5 for path, md5 in read.items()):
+            versions[name] = InputVersion(current, current)
         elif read:
-            versions[name] = (_digest(["read", read]), False)
+            versions[name] = InputVersion(_digest(["read", read]), current)
     for path in graph.raw_deps(stage):
         if (md5 := entry.deps.get(path)) is not None:
-            versions[path] = (md5, md5 == graph.hashes.get(path))
+            versions[path] = InputVersion(md5, graph.hashes.get(path))
     return versions
 
 
@@ -73,6 +81,6 @@ def _reads(producer: Stage, path: str) -> bool:
     return any(overlap(path, out.path) for out in producer.outs)
 
 
-def _current(graph: Graph, producer: LockEntry, path: str) -> str | None:
+def _md5_now(graph: Graph, producer: LockEntry, path: str) -> str | None:
     """The md5 that `path` has now: from dvc.lock when it is an output, from the disk when it lies in or around one."""
     return producer.outs[path] if path in producer.outs else graph.hashes.get(path)
