@@ -12,10 +12,10 @@ cd "$here"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 echo "[1/3] installing the locked packages into .venv (two to five minutes the first time)"
-.venv/bin/python -m pip install -q -r requirements/main.lock
+.venv/bin/python -m pip install -qq -r requirements/main.lock
 echo "[2/3] installing DVC into .venv/dvc-env"
 [ -x .venv/dvc-env/bin/python ] || "$python" -m venv .venv/dvc-env
-.venv/dvc-env/bin/python -m pip install -q -r requirements/dvc.lock
+.venv/dvc-env/bin/python -m pip install -qq -r requirements/dvc.lock
 cat > .venv/bin/dvc <<'WRAPPER'
 #!/bin/sh
 # DVC from its own environment; stage commands find crlhf on PATH.
@@ -24,7 +24,7 @@ PATH="$bin:$PATH" exec "$bin/../dvc-env/bin/dvc" "$@"
 WRAPPER
 chmod +x .venv/bin/dvc
 echo "[3/3] installing crlhf"
-.venv/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+.venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e .
 mkdir -p .dagster
 cp dagster_project/dagster.yaml .dagster/dagster.yaml
 touch .venv/.ready
