@@ -236,6 +236,11 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of `frame` as dicts, in their order."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 class Journal:
     """Finished pieces of long work, kept across Ctrl-C and kill -9.
 

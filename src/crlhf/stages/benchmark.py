@@ -10,7 +10,7 @@ from crlhf.params import BenchmarkParams
 from crlhf.progress import progress_bar
 from crlhf.schema import BENCHMARK_SAMPLES, Summary
 from crlhf.stages.programs import run_programs
-from crlhf.store import read_json
+from crlhf.store import read_json, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from crlhf.evaluation.protocols import Protocol
     from crlhf.policy.generation import Sample
     from crlhf.stages.runner import Context
+
+
+class Task(NamedTuple):
+    """Problems as one protocol words them for one policy, and the policy, loaded."""
+
+    protocol: Protocol
+    is_chat: bool
+    problems: list[dict[str, Any]]
+    inputs: list[str]
+    model: Any
+    tokenizer: Any
 
 
 class Policy(NamedTuple):
@@ -37,21 +48,21 @@ def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
     from crlhf.evaluation.protocols import get_protocol
 
     name = f"{benchmark}_{context.policy}"
-    every = context.store.read("problems")
-    every = every[(every["source"] == benchmark) & (every["split"] == "test")]
-    problems = every.head(params.limit)
+    every_problem = context.store.read("problems")
+    every = every_problem[(every_problem["source"] == benchmark) & (every_problem["split"] == "test")]
+    problems = every[: params.limit]
     if problems.empty:
         context.say(f"{benchmark}: WARNING: its problems are not there, so it is not scored")
         context.store.write(name, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
         return Summary({"n_problems": 0}, {"subset": "not scored: problems are missing"})
-    protocol = get_protocol(params.protocol)
     policy = find_policy(context)
-    rows = problems.to_dict("records")
-    samples = _generate(context, name, policy, protocol, rows)
-    table = _judge(context, name, protocol, rows, samples)
+    task = _task(context, get_protocol(params.protocol), policy, every_problem, records(problems))
+    samples = _generate(context, name, task, policy)
+    table = _judge(context, name, task, samples)
+    protocol = task.protocol
     table = table.assign(benchmark=benchmark, protocol=protocol.id, policy=context.policy, policy_id=policy.name)
     context.store.write(name, table[list(BENCHMARK_SAMPLES.column_names)])
-    return _summary(context, table, protocol, policy, subset_name(len(problems), len(every)))
+    return _summary(context, table, task, policy, subset_name(len(problems), len(every)))
 
 
 def subset_name(n: int, n_all: int) -> str:
@@ -71,33 +82,46 @@ def find_policy(context: Context) -> Policy:
     return Policy(tuned["name"], tuned["policy_id"], folder, context.path("models/ppo/adapter"), tuned["is_simulated"])
 
 
-def _generate(
-    context: Context, name: str, policy: Policy, protocol: Protocol, rows: list[dict[str, Any]]
-) -> list[Sample]:
-    """One list of samples by problem and sample number, resumed from the journal of an interrupted run."""
+def _task(
+    context: Context, protocol: Protocol, policy: Policy, every_problem: pd.DataFrame, problems: list[dict[str, Any]]
+) -> Task:
+    """Load the policy and word the problems for it."""
     from crlhf.policy.base import load_policy
+
+    model, tokenizer = load_policy(policy.folder, policy.adapter)
+    is_chat = bool(protocol.chat_user and tokenizer.chat_template)
+
+    def chat_template(messages: list[dict[str, str]]) -> str:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+
+    by_id = {row["problem_id"]: row for row in records(every_problem)}
+    shots = [by_id[problem_id] for problem_id in protocol.shots]
+    inputs = [protocol.model_input(row, shots, chat_template=chat_template if is_chat else None) for row in problems]
+    return Task(protocol, is_chat, problems, inputs, model, tokenizer)
+
+
+def _generate(context: Context, name: str, task: Task, policy: Policy) -> list[Sample]:
+    """One list of samples by problem and sample number, resumed from the journal of an interrupted run."""
     from crlhf.policy.generation import Sample, generate
 
     params = context.params.benchmarks
-    model, tokenizer = load_policy(policy.folder, policy.adapter)
-    inputs = [protocol.model_input(row) for row in rows]
     sampling = params.model_dump(include={"n_samples", "temperature", "max_new_tokens", "batch_size"})
-    journal = context.journal(name, policy.policy_id, protocol.sha256, inputs, sampling, context.params.seed)
+    journal = context.journal(name, policy.policy_id, task.protocol.sha256, task.inputs, sampling, context.params.seed)
     done = [Sample(**sample) for batch in journal.entries.values() for sample in batch]
-    with progress_bar(f"{name}: writing", len(inputs) * params.n_samples, "program", len(done)) as bar:
+    with progress_bar(f"{name}: writing", len(task.inputs) * params.n_samples, "program", len(done)) as bar:
 
         def keep(batch: list[Sample]) -> None:
             journal.append(str(len(journal.entries)), [sample._asdict() for sample in batch])
             bar.update(len(batch))
 
-        samples = generate(
-            model,
-            tokenizer,
-            inputs,
+        samples: list[Sample] = generate(
+            task.model,
+            task.tokenizer,
+            task.inputs,
             n=params.n_samples,
             max_new_tokens=params.max_new_tokens,
             temperature=params.temperature,
-            stops=protocol.stops,
+            stops=task.protocol.chat_stops if task.is_chat else task.protocol.stops,
             seed=context.params.seed,
             batch_size=params.batch_size,
             done=done,
@@ -106,22 +130,21 @@ def _generate(
     return samples
 
 
-def _judge(
-    context: Context, name: str, protocol: Protocol, rows: list[dict[str, Any]], samples: list[Sample]
-) -> pd.DataFrame:
+def _judge(context: Context, name: str, task: Task, samples: list[Sample]) -> pd.DataFrame:
     """The samples with their verdicts, under the protocol's own time limit."""
     import pandas as pd
 
-    codes = [protocol.cut(sample.text) for sample in samples]
+    protocol, problems = task.protocol, task.problems
+    codes = [protocol.cut(sample.text, is_chat=task.is_chat) for sample in samples]
     programs = [
-        protocol.program(rows[sample.input_no], code, f"{sample.input_no}/{sample.sample_no}")
+        protocol.program(problems[sample.input_no], code, f"{sample.input_no}/{sample.sample_no}", is_chat=task.is_chat)
         for sample, code in zip(samples, codes, strict=True)
     ]
     limits = context.params.sandbox.model_copy(update={"timeout_s": protocol.timeout_s})
     verdicts = run_programs(programs, limits, f"{name}: running")
     return pd.DataFrame(
         {
-            "problem_id": rows[sample.input_no]["problem_id"],
+            "problem_id": problems[sample.input_no]["problem_id"],
             "sample_no": sample.sample_no,
             "code": code,
             "n_tokens": len(sample.token_ids),
@@ -134,9 +157,9 @@ def _judge(
     )
 
 
-def _summary(context: Context, table: pd.DataFrame, protocol: Protocol, policy: Policy, subset: str) -> Summary:
-    params = context.params.benchmarks
-    metrics = {
+def _summary(context: Context, table: pd.DataFrame, task: Task, policy: Policy, subset: str) -> Summary:
+    params, protocol = context.params.benchmarks, task.protocol
+    metrics: dict[str, float] = {
         f"n_{verdict}": int((table["verdict"] == verdict).sum()) for verdict in ("pass", "fail", "timeout", "error")
     }
     metrics |= {

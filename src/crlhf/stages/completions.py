@@ -9,7 +9,7 @@ from crlhf.fetch import cache_folder
 from crlhf.lines import sha256_text
 from crlhf.progress import progress_bar
 from crlhf.schema import Summary
-from crlhf.store import Journal, read_json
+from crlhf.store import Journal, read_json, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +31,9 @@ def run(context: Context) -> Summary:
     params = context.params.completions
     manifest = read_json(context.path("models/base_policy.json"))
     problems = context.store.read("problems")
-    problems = problems[problems["split"] == "train"].head(params.n_problems)
+    problems = problems[problems["split"] == "train"][: params.n_problems]
     protocol = get_protocol(params.protocol)
-    inputs = [protocol.model_input(row) for row in problems.to_dict("records")]
+    inputs = [protocol.model_input(row) for row in records(problems)]
     journal = context.journal("completions", manifest, inputs, params.model_dump(), context.params.seed)
     samples = _sample(context, journal, manifest, inputs, protocol.stops)
     rows = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from crlhf.schema import Program, Summary, Verdict
 from crlhf.stages.programs import run_programs
+from crlhf.store import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,10 +55,10 @@ def _programs(context: Context, problems: pd.DataFrame, completions: pd.DataFram
     from crlhf.evaluation.protocols import get_protocol
 
     protocol = get_protocol(context.params.completions.protocol)
-    rows = {row["problem_id"]: row for row in problems.to_dict("records")}
+    rows = {row["problem_id"]: row for row in records(problems)}
     return [
-        protocol.program(rows[completion.problem_id], completion.code, completion.completion_id)
-        for completion in completions.itertuples()
+        protocol.program(rows[completion["problem_id"]], completion["code"], completion["completion_id"])
+        for completion in records(completions)
     ]
 
 

@@ -24,7 +24,7 @@ def run(context: Context) -> Summary:
     context.store.write("reliabilities", estimated.reliabilities)
     write_json(context.path(MODEL), {**estimated.model, "is_simulated": is_simulated})
     table = estimated.reliabilities
-    metrics = {
+    metrics: dict[str, float] = {
         "n_annotators": len(table),
         "n_kept": int(table["is_kept"].sum()),
         "n_without_honeypots": int((table["n_honeypots"] == 0).sum()),

@@ -10,9 +10,7 @@ from crlhf.stages.benchmark import subset_name
 from crlhf.store import read_json, write_json
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from crlhf.stages.runner import Context
 
@@ -61,7 +59,7 @@ def _record(
     from crlhf.evaluation.intervals import bootstrap_mean
 
     report = context.params.report
-    interval = bootstrap_mean(values.to_numpy(), report.n_bootstrap, report.confidence, context.params.seed)
+    interval = bootstrap_mean(values.tolist(), report.n_bootstrap, report.confidence, context.params.seed)
     return {
         "benchmark": benchmark,
         "policy": policy,
@@ -80,21 +78,23 @@ def _compare(context: Context, tables: dict[str, pd.DataFrame], values: dict[str
     from crlhf.evaluation.intervals import mcnemar, minimum_detectable_difference, paired_bootstrap
 
     report = context.params.report
-    base, tuned = (values[policy].to_numpy() for policy in POLICIES)
+    base, tuned = (values[policy].tolist() for policy in POLICIES)
     interval = paired_bootstrap(base, tuned, report.n_bootstrap, report.confidence, context.params.seed)
-    first = [_first_passed(tables[policy]) for policy in POLICIES]
+    test = mcnemar(*(_first_passed(tables[policy]) for policy in POLICIES))
+    detectable = minimum_detectable_difference([b - a for a, b in zip(base, tuned, strict=True)])
     return {
         "difference": round(interval.value, 9),
         "low": round(interval.low, 9),
         "high": round(interval.high, 9),
-        "mcnemar_p": round(mcnemar(*first).p_value, 9),
-        "n_gained": int((~first[0] & first[1]).sum()),
-        "n_lost": int((first[0] & ~first[1]).sum()),
-        "minimum_detectable_difference": round(minimum_detectable_difference(base, tuned), 9),
+        "mcnemar_p": round(test.p_value, 9),
+        "n_gained": test.n_only_second,
+        "n_lost": test.n_only_first,
+        "minimum_detectable_difference": round(detectable.difference, 9),
+        "assumption": detectable.assumption,
     }
 
 
-def _first_passed(table: pd.DataFrame) -> NDArray[np.bool_]:
+def _first_passed(table: pd.DataFrame) -> list[bool]:
     """Whether the first sample of each problem passed, by problem_id."""
     first = table[table["sample_no"] == 0].sort_values("problem_id")
-    return (first["verdict"] == "pass").to_numpy()
+    return [verdict == "pass" for verdict in first["verdict"]]

@@ -41,7 +41,7 @@ def run(context: Context) -> Summary:
     store.write("validated", split.good)
     validation = validate(raw, items, context.params.validation, context.path(DOCS), unread=unread)
     context.run.log_artifact(context.path(DOCS), "data_docs")
-    metrics = {
+    metrics: dict[str, float] = {
         "n_raw": len(raw) + n_rows(unread),
         "n_validated": len(split.good),
         "n_set_aside": len(split.set_aside),

@@ -119,7 +119,7 @@ def draw_rewards(rewards: pd.DataFrame) -> Figure:
 
     figure, (axes,) = _panels(1, 1, width=6.4, height=2.9)
     low = min(0.0, float(rewards["reward"].min())) if len(rewards) else 0.0
-    bins = np.linspace(low, 1, 31)
+    bins = np.linspace(low, 1, 31).tolist()
     axes.hist(rewards["aligned_score"], bins=bins, color=INK, alpha=0.45, label="aligned score")
     axes.hist(rewards["reward"], bins=bins, histtype="step", color=GAIN, linewidth=1.6, label="reward")
     axes.set(xlabel="score", ylabel="completions")
