@@ -178,6 +178,7 @@ def _annotations(  # noqa: PLR0917
         "submitted_at": _time_texts(submitted)[row],
         "duration_s": (sessions.duration_ms / 1000)[row],
         "source": np.full(len(row), "simulated", dtype=object),
+        "source_file": np.full(len(row), "simulated", dtype=object),
         "source_row": np.arange(1, len(row) + 1),
     }
     return pd.DataFrame(columns, columns=list(ANNOTATIONS.column_names))
