@@ -1,1 +1,1 @@
-"""Problems, protocols, the verdict sandbox, pass@k and their intervals."""
+"""Problems and benchmarks, running programs against their tests, and the scores that follow."""
