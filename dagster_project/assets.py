@@ -1,7 +1,5 @@
 """Assets made from DVC's graph: one for each stage, one observable source for each raw file or folder."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Sequence

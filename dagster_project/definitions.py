@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from dagster_project.assets import GRACE_S, build_assets, build_raw_sources
 from dagster_project.graph import Graph, load_graph
 from dagster_project.sensors import build_sensor
 from dagster_project.settings import find_root
+
+
+# Observable sources and Pipes are used as pinned in the lock; that they may change later is not the reader's concern.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 
 def build_definitions(root: Path) -> dg.Definitions:

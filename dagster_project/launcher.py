@@ -27,6 +27,7 @@ from dagster_project.summaries import describe_stage, locked_outs
 EXECUTED, SKIPPED, RUN_CACHED, FAILED = "executed", "skipped", "run-cached", "failed"
 TAIL_LINES = 60
 BUSY = re.compile(r"is busy, it is being blocked by|Unable to acquire lock")
+_BLOCKER = re.compile(r"\(PID \d+\): ")
 _OF_DVC = re.compile(r"^(ERROR: failed to reproduce|ERROR: failed to run|WARNING: |$)")
 
 
@@ -83,7 +84,7 @@ def repro_when_free(root: Path, stage: str, wait_s: float, grace_s: float, say: 
         finished = repro(root, stage, grace_s)
         if not finished.is_blocked or time.monotonic() + pause_s > deadline:
             return finished
-        blockers = [line.strip() for line in finished.stderr if "PID" in line] or ["another DVC process"]
+        blockers = [line.strip() for line in finished.stderr if _BLOCKER.search(line)] or ["another DVC process"]
         say(f"{stage}: waiting for {'; '.join(blockers)}")
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 10.0)
@@ -198,7 +199,7 @@ def annotate(
     The tracker is a convenience: when it cannot be reached the stage's work still counts, and a warning says why.
     """
     try:
-        from crlhf.tracking import annotate as annotate_run  # type: ignore[import-not-found,unused-ignore]
+        from crlhf.tracking import annotate as annotate_run  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         return
     try:

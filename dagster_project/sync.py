@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
@@ -154,7 +155,7 @@ def _evaluation(instance: dg.DagsterInstance, key: dg.AssetKey, check: CheckResu
         passed=check.passed,
         metadata=dagster_metadata(check.metadata),
         severity=dg.AssetCheckSeverity[check.severity],
-        target_materialization_data=dg.AssetCheckEvaluationTargetMaterializationData(
+        target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
             storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
         ),
     )
