@@ -78,7 +78,8 @@ def held_out_evidence(
     passed, accused = left(specificity.hits, ~is_wrong & ~is_marked), left(specificity.misses, ~is_wrong & is_marked)
     given_wrong = np.where(is_marked, caught, missed) / (caught + missed)
     given_ok = np.where(is_marked, accused, passed) / (passed + accused)
-    return np.bincount(row, weights=np.log(given_wrong / given_ok) * sub.data, minlength=len(lines))
+    evidence = np.log(given_wrong / given_ok) * sub.data
+    return np.bincount(row, weights=evidence, minlength=len(lines)).astype(np.float64)
 
 
 def temperature_from_agreement(

@@ -70,10 +70,11 @@ class CrowdPrior:
         for_spec = spec * (sens @ self._pairs)
         for_tied = tied * self._tied
         total = for_sens.sum(1, keepdims=True) + for_tied.sum(1, keepdims=True)
+        pooled = (caught + passed, missed + accused)
         belief = Belief(
-            accuracy=_matched((for_tied / for_tied.sum(1, keepdims=True), caught + passed, missed + accused)),
-            sensitivity=_matched((for_sens / total, caught, missed), (for_tied / total, caught + passed, missed + accused)),
-            specificity=_matched((for_spec / total, passed, accused), (for_tied / total, caught + passed, missed + accused)),
+            accuracy=_matched((for_tied / for_tied.sum(1, keepdims=True), *pooled)),
+            sensitivity=_matched((for_sens / total, caught, missed), (for_tied / total, *pooled)),
+            specificity=_matched((for_spec / total, passed, accused), (for_tied / total, *pooled)),
         )
         n = len(caught) + _STRENGTH
         self._pairs = (self._pairs * (sens.T @ (spec / total)) + _STRENGTH * self._base_pairs) / n
@@ -86,7 +87,8 @@ def _discretised(counts: Pair) -> Floats:
     from scipy.stats import beta
 
     weights: Floats = beta.pdf(_CENTRES, *counts) * np.gradient(_CENTRES)
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 def _log_evidence(hits: Floats, misses: Floats) -> Floats:

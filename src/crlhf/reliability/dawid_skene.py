@@ -189,9 +189,7 @@ def _posterior(state: _State, temperature: float) -> Floats:
     return sigmoid(logit(state.prior_wrong) + temperature * state.evidence)
 
 
-def _class_prior(
-    labels: Labels, responsibility: Floats, fixed: float | None, counted: Bools | None = None
-) -> float:
+def _class_prior(labels: Labels, responsibility: Floats, fixed: float | None, counted: Bools | None = None) -> float:
     """P(line wrong) over the lines that are not honeypots, two pseudo-lines at the honeypots' share added."""
     if fixed is not None:
         return fixed

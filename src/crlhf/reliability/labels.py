@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from crlhf.reliability.verdicts import UNKNOWN, WRONG, Bools, Floats, Truths, Verdicts
+from crlhf.reliability.verdicts import UNKNOWN, WRONG, Bools, Floats, Ints, Truths, Verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +27,13 @@ class Labels(NamedTuple):
         matrix: (N, 2A) sparse, how often annotator `i` gave label `l` on a line, in column `2 i + l`.
         truth: (N,) `WRONG`, `OK` or `UNKNOWN`.
         weight: (N,) how much a line counts in an M-step: below 1 for lines judged together with others.
+        completion: (N,) which completion a line belongs to.
     """
 
     matrix: Matrix
     truth: Truths
     weight: Floats
+    completion: Ints
 
     @property
     def n_annotators(self) -> int:
@@ -55,8 +57,37 @@ class Labels(NamedTuple):
 
     def counts(self, of_lines: Floats) -> Floats:
         """Sum a number that each line has over the verdicts of each annotator and label, (N,) to (A, 2)."""
-        total: Floats = (self.matrix.T @ of_lines).reshape(-1, 2)
-        return total
+        total: Floats = self.matrix.T @ of_lines
+        return total.reshape(-1, 2)
+
+
+class Answers(NamedTuple):
+    """One row for each answer of one annotator to one honeypot, K of them, by annotator and then by honeypot.
+
+    Attributes:
+        annotator: (K,) index of the annotator.
+        completion: (K,) index of the honeypot.
+        n_wrong: (K,) wrong lines judged; `n_caught` of them were marked.
+        n_ok: (K,) correct lines judged; `n_passed` of them were not marked.
+    """
+
+    annotator: Ints
+    completion: Ints
+    n_wrong: Floats
+    n_caught: Floats
+    n_ok: Floats
+    n_passed: Floats
+
+    def only(self, chosen: Bools) -> Answers:
+        """The answers that are `chosen`, (K,) to (k,)."""
+        return Answers(
+            self.annotator[chosen],
+            self.completion[chosen],
+            self.n_wrong[chosen],
+            self.n_caught[chosen],
+            self.n_ok[chosen],
+            self.n_passed[chosen],
+        )
 
 
 class CodedTable(NamedTuple):
@@ -73,7 +104,9 @@ def sparse_labels(
     is_wrong: npt.NDArray[Any],
     n_annotators: int,
     truth: Truths,
+    *,
     weight: Floats | None = None,
+    completion: Ints | None = None,
 ) -> Labels:
     """Build the matrix from (V,) codes; sorted columns, so that the order of rows changes no bit."""
     from scipy.sparse import csr_array
@@ -83,7 +116,12 @@ def sparse_labels(
     shape = (len(truth), 2 * n_annotators)
     matrix = csr_array((np.ones(len(column)), (line.astype(np.int32, copy=False), column)), shape=shape)
     matrix.sum_duplicates()
-    return Labels(matrix, truth, np.ones(len(truth)) if weight is None else weight)
+    return Labels(
+        matrix,
+        truth,
+        np.ones(len(truth)) if weight is None else weight,
+        np.arange(len(truth), dtype=np.int32) if completion is None else completion,
+    )
 
 
 def labels_of(verdicts: Verdicts, line_correlation: float) -> Labels:
@@ -96,7 +134,31 @@ def labels_of(verdicts: Verdicts, line_correlation: float) -> Labels:
         verdicts.is_wrong,
         verdicts.n_annotators,
         verdicts.truth,
-        (1 / effect)[verdicts.completion],
+        weight=(1 / effect)[verdicts.completion],
+        completion=verdicts.completion,
+    )
+
+
+def honeypot_answers(labels: Labels) -> Answers:
+    """Count each annotator's hits on each honeypot; empty arrays when there is none."""
+    lines = np.flatnonzero(labels.is_known)
+    sub = labels.matrix[lines]
+    line = np.repeat(lines, np.diff(sub.indptr))
+    annotator, is_marked = sub.indices.astype(np.int64) // 2, sub.indices % 2 == 1
+    n_completions = int(labels.completion.max(initial=0)) + 1
+    pairs, group = np.unique(annotator * n_completions + labels.completion[line], return_inverse=True)
+    is_wrong = labels.truth[line] == WRONG
+
+    def count(chosen: Bools) -> Floats:
+        return np.bincount(group[chosen], weights=sub.data[chosen], minlength=len(pairs)).astype(np.float64)
+
+    return Answers(
+        annotator=(pairs // n_completions).astype(np.int32),
+        completion=(pairs % n_completions).astype(np.int32),
+        n_wrong=count(is_wrong),
+        n_caught=count(is_wrong & is_marked),
+        n_ok=count(~is_wrong),
+        n_passed=count(~is_wrong & ~is_marked),
     )
 
 
