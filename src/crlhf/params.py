@@ -122,13 +122,17 @@ class ValidationParams(_Section):
 class ReliabilityParams(_Section):
     """Which estimator, and its Beta pseudo-counts (of successes, of failures)."""
 
-    estimator: Literal["honeypot_beta"]
+    estimator: Literal["dawid_skene", "honeypot_beta", "l1_logistic", "majority"]
     coins: Literal[1, 2]
     prior_accuracy: BetaCounts
     prior_sensitivity: BetaCounts
     prior_specificity: BetaCounts
     line_correlation: Probability
     min_honeypots: Annotated[int, Field(ge=0)]
+    prior_correct: Annotated[float, Field(gt=0, lt=1)] | None = None
+    temperature: Annotated[float, Field(gt=0, le=1.5)] | None = None
+    carry_over: Probability = 0.9
+    n_folds: Annotated[int, Field(ge=2)] = 5
 
 
 class RewardsParams(_Section):

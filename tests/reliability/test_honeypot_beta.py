@@ -6,7 +6,7 @@ from scipy import stats
 
 from crlhf.params import ReliabilityParams
 from crlhf.reliability.honeypot_beta import BetaCounts, prior_belief, update, update_all
-from crlhf.reliability.verdicts import Answers
+from crlhf.reliability.labels import Answers
 
 PARAMS = ReliabilityParams(
     estimator="honeypot_beta",

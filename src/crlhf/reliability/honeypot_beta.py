@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from crlhf.params import ReliabilityParams
-from crlhf.reliability.verdicts import Answers, Floats, Ints
+from crlhf.reliability.labels import Answers
+from crlhf.reliability.verdicts import Floats, Ints
 
 
 class BetaCounts(NamedTuple):

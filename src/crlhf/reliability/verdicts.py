@@ -54,35 +54,6 @@ class Verdicts(NamedTuple):
         return len(self.truth)
 
 
-class Answers(NamedTuple):
-    """One row for each answer of one annotator to one honeypot, K of them, by annotator and then by honeypot.
-
-    Attributes:
-        annotator: (K,) index of the annotator.
-        completion: (K,) index of the honeypot.
-        n_wrong: (K,) wrong lines judged; `n_caught` of them were marked.
-        n_ok: (K,) correct lines judged; `n_passed` of them were not marked.
-    """
-
-    annotator: Ints
-    completion: Ints
-    n_wrong: Floats
-    n_caught: Floats
-    n_ok: Floats
-    n_passed: Floats
-
-    def only(self, chosen: Bools) -> Answers:
-        """The answers that are `chosen`, (K,) to (k,)."""
-        return Answers(
-            self.annotator[chosen],
-            self.completion[chosen],
-            self.n_wrong[chosen],
-            self.n_caught[chosen],
-            self.n_ok[chosen],
-            self.n_passed[chosen],
-        )
-
-
 def code_verdicts(annotations: pd.DataFrame, items: pd.DataFrame) -> Verdicts:
     """Code the validated annotations against the answer key.
 
@@ -127,27 +98,3 @@ def _truths(completion_ids: npt.NDArray[np.object_], line_nos: npt.NDArray[np.in
         if wrong is not None:
             truth[index] = WRONG if line_no in wrong else OK
     return truth
-
-
-def honeypot_answers(verdicts: Verdicts) -> Answers:
-    """Count each annotator's hits on each honeypot; empty arrays when there is none."""
-    truth = verdicts.truth[verdicts.line]
-    known = truth != UNKNOWN
-    annotator = verdicts.annotator[known].astype(np.int64)
-    completion = verdicts.completion[verdicts.line[known]].astype(np.int64)
-    n_completions = max(len(verdicts.completion_ids), 1)
-    pairs, group = np.unique(annotator * n_completions + completion, return_inverse=True)
-    is_line_wrong = truth[known] == WRONG
-    is_marked = verdicts.is_wrong[known]
-
-    def count(chosen: Bools) -> Floats:
-        return np.bincount(group[chosen], minlength=len(pairs)).astype(np.float64)
-
-    return Answers(
-        annotator=(pairs // n_completions).astype(np.int32),
-        completion=(pairs % n_completions).astype(np.int32),
-        n_wrong=count(is_line_wrong),
-        n_caught=count(is_line_wrong & is_marked),
-        n_ok=count(~is_line_wrong),
-        n_passed=count(~is_line_wrong & ~is_marked),
-    )
