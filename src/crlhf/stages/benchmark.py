@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.fetch import cache_folder
 from crlhf.params import BenchmarkParams
-from crlhf.progress import progress_bar
 from crlhf.schema import BENCHMARK_SAMPLES, Summary
 from crlhf.stages.programs import run_programs
+from crlhf.stages.sampling import Sampling, sample
 from crlhf.store import read_json, records
 
 if TYPE_CHECKING:
@@ -57,11 +57,14 @@ def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
         return Summary({"n_problems": 0}, {"subset": "not scored: problems are missing"})
     policy = find_policy(context)
     task = _task(context, get_protocol(params.protocol), policy, every_problem, records(problems))
-    samples = _generate(context, name, task, policy)
+    settings = _settings(context, task)
+    journal = context.journal(name, policy.policy_id, task.protocol.sha256, task.inputs, settings)
+    samples = sample(task.model, task.tokenizer, task.inputs, settings, journal, f"{name}: writing")
     table = _judge(context, name, task, samples)
     protocol = task.protocol
     table = table.assign(benchmark=benchmark, protocol=protocol.id, policy=context.policy, policy_id=policy.name)
     context.store.write(name, table[list(BENCHMARK_SAMPLES.column_names)])
+    journal.finish()
     return _summary(context, table, task, policy, subset_name(len(problems), len(every)))
 
 
@@ -100,34 +103,16 @@ def _task(
     return Task(protocol, is_chat, problems, inputs, model, tokenizer)
 
 
-def _generate(context: Context, name: str, task: Task, policy: Policy) -> list[Sample]:
-    """One list of samples by problem and sample number, resumed from the journal of an interrupted run."""
-    from crlhf.policy.generation import Sample, generate
-
+def _settings(context: Context, task: Task) -> Sampling:
     params = context.params.benchmarks
-    sampling = params.model_dump(include={"n_samples", "temperature", "max_new_tokens", "batch_size"})
-    journal = context.journal(name, policy.policy_id, task.protocol.sha256, task.inputs, sampling, context.params.seed)
-    done = [Sample(**sample) for batch in journal.entries.values() for sample in batch]
-    with progress_bar(f"{name}: writing", len(task.inputs) * params.n_samples, "program", len(done)) as bar:
-
-        def keep(batch: list[Sample]) -> None:
-            journal.append(str(len(journal.entries)), [sample._asdict() for sample in batch])
-            bar.update(len(batch))
-
-        samples: list[Sample] = generate(
-            task.model,
-            task.tokenizer,
-            task.inputs,
-            n=params.n_samples,
-            max_new_tokens=params.max_new_tokens,
-            temperature=params.temperature,
-            stops=task.protocol.chat_stops if task.is_chat else task.protocol.stops,
-            seed=context.params.seed,
-            batch_size=params.batch_size,
-            done=done,
-            on_batch=keep,
-        )
-    return samples
+    return Sampling(
+        n=params.n_samples,
+        max_new_tokens=params.max_new_tokens,
+        temperature=params.temperature,
+        stops=task.protocol.chat_stops if task.is_chat else task.protocol.stops,
+        seed=context.params.seed,
+        batch_size=params.batch_size,
+    )
 
 
 def _judge(context: Context, name: str, task: Task, samples: list[Sample]) -> pd.DataFrame:
@@ -135,25 +120,25 @@ def _judge(context: Context, name: str, task: Task, samples: list[Sample]) -> pd
     import pandas as pd
 
     protocol, problems = task.protocol, task.problems
-    codes = [protocol.cut(sample.text, is_chat=task.is_chat) for sample in samples]
+    codes = [protocol.cut(drawn.text, is_chat=task.is_chat) for drawn in samples]
     programs = [
-        protocol.program(problems[sample.input_no], code, f"{sample.input_no}/{sample.sample_no}", is_chat=task.is_chat)
-        for sample, code in zip(samples, codes, strict=True)
+        protocol.program(problems[drawn.input_no], code, f"{drawn.input_no}/{drawn.sample_no}", is_chat=task.is_chat)
+        for drawn, code in zip(samples, codes, strict=True)
     ]
     limits = context.params.sandbox.model_copy(update={"timeout_s": protocol.timeout_s})
     verdicts = run_programs(programs, limits, f"{name}: running")
     return pd.DataFrame(
         {
-            "problem_id": problems[sample.input_no]["problem_id"],
-            "sample_no": sample.sample_no,
+            "problem_id": problems[drawn.input_no]["problem_id"],
+            "sample_no": drawn.sample_no,
             "code": code,
-            "n_tokens": len(sample.token_ids),
-            "finish_reason": sample.finish_reason,
+            "n_tokens": len(drawn.token_ids),
+            "finish_reason": drawn.finish_reason,
             "verdict": verdict.verdict,
             "reason": verdict.reason,
             "isolation": verdict.isolation,
         }
-        for sample, code, verdict in zip(samples, codes, verdicts, strict=True)
+        for drawn, code, verdict in zip(samples, codes, verdicts, strict=True)
     )
 
 

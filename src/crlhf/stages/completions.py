@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from crlhf.fetch import cache_folder
 from crlhf.lines import sha256_text
-from crlhf.progress import progress_bar
 from crlhf.schema import Summary
-from crlhf.store import Journal, read_json, records
+from crlhf.stages.sampling import Sampling, sample
+from crlhf.store import read_json, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ def run(context: Context) -> Summary:
     import pandas as pd
 
     from crlhf.evaluation.protocols import get_protocol
+    from crlhf.policy.base import load_policy, policy_folder
 
     params = context.params.completions
     manifest = read_json(context.path("models/base_policy.json"))
@@ -34,25 +35,34 @@ def run(context: Context) -> Summary:
     problems = problems[problems["split"] == "train"][: params.n_problems]
     protocol = get_protocol(params.protocol)
     inputs = [protocol.model_input(row) for row in records(problems)]
-    journal = context.journal("completions", manifest, inputs, params.model_dump(), context.params.seed)
-    samples = _sample(context, journal, manifest, inputs, protocol.stops)
+    settings = Sampling(
+        n=params.n_per_problem,
+        max_new_tokens=params.max_new_tokens,
+        temperature=params.temperature,
+        stops=protocol.stops,
+        seed=context.params.seed,
+        batch_size=params.batch_size,
+    )
+    journal = context.journal("completions", manifest, inputs, settings)
+    model, tokenizer = load_policy(policy_folder(manifest, cache_folder()))
+    samples = sample(model, tokenizer, inputs, settings, journal, "completions")
     rows = [
         {
-            "completion_id": completion_id(manifest["policy_id"], context.params.seed, problem_id, sample["sample_no"]),
+            "completion_id": completion_id(manifest["policy_id"], context.params.seed, problem_id, drawn.sample_no),
             "problem_id": problem_id,
-            "sample_no": sample["sample_no"],
+            "sample_no": drawn.sample_no,
             "policy_id": manifest["policy_id"],
-            "model_input": inputs[sample["input_no"]],
-            "code": (code := protocol.cut(sample["text"])),
+            "model_input": inputs[drawn.input_no],
+            "code": (code := protocol.cut(drawn.text)),
             "code_sha256": sha256_text(code),
-            "prompt_token_ids": sample["prompt_token_ids"],
-            "token_ids": sample["token_ids"],
-            "logprobs": sample["logprobs"],
+            "prompt_token_ids": list(drawn.prompt_token_ids),
+            "token_ids": list(drawn.token_ids),
+            "logprobs": list(drawn.logprobs),
             "temperature": params.temperature,
-            "finish_reason": sample["finish_reason"],
+            "finish_reason": drawn.finish_reason,
         }
-        for sample in samples
-        for problem_id in [problems["problem_id"].iloc[sample["input_no"]]]
+        for drawn in samples
+        for problem_id in [problems["problem_id"].iloc[drawn.input_no]]
     ]
     table = pd.DataFrame(rows)
     context.store.write("completions", table)
@@ -63,39 +73,6 @@ def run(context: Context) -> Summary:
 def completion_id(policy_id: str, seed: int, problem_id: str, sample_no: int) -> str:
     """16 hex digits that identify a completion and say nothing about it."""
     return hashlib.sha256(f"{policy_id}/{seed}/{problem_id}/{sample_no}".encode()).hexdigest()[:16]
-
-
-def _sample(
-    context: Context, journal: Journal, manifest: dict[str, Any], inputs: list[str], stops: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    """Samples as plain dicts in order of input and sample number, resumed from the journal."""
-    from crlhf.policy.base import load_policy, policy_folder
-    from crlhf.policy.generation import Sample, generate
-
-    params = context.params.completions
-    done = [Sample(**sample) for batch in journal.entries.values() for sample in batch]
-    model, tokenizer = load_policy(policy_folder(manifest, cache_folder()))
-    total = len(inputs) * params.n_per_problem
-    with progress_bar("completions", total, "completion", len(done)) as bar:
-
-        def keep(batch: list[Sample]) -> None:
-            journal.append(str(len(journal.entries)), [sample._asdict() for sample in batch])
-            bar.update(len(batch))
-
-        samples = generate(
-            model,
-            tokenizer,
-            inputs,
-            n=params.n_per_problem,
-            max_new_tokens=params.max_new_tokens,
-            temperature=params.temperature,
-            stops=stops,
-            seed=context.params.seed,
-            batch_size=params.batch_size,
-            done=done,
-            on_batch=keep,
-        )
-    return [sample._asdict() for sample in samples]
 
 
 def _summary(table: pd.DataFrame, manifest: dict[str, Any]) -> Summary:
