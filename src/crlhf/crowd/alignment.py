@@ -152,7 +152,8 @@ def local_names(code: str, entry_point: str) -> set[str]:
 def _same_places(lines: list[Line], names: set[str], other: list[Line], other_names: set[str]) -> dict[str, str]:
     """For each free name of the other program the name used here in most of the same places; one to one.
 
-    Places are matched with all free names made alike. Ties go to the pair that occurs first, so parameters decide.
+    Places are matched with all free names made alike. Ties go to a pair of equal names, then to the pair that occurs
+    first, so parameters decide.
     """
     mine, theirs = _words(lines), _words(other)
     matcher = SequenceMatcher(
@@ -167,7 +168,7 @@ def _same_places(lines: list[Line], names: set[str], other: list[Line], other_na
             if word in names:
                 pairs[other_word, word] += 1
     mapping: dict[str, str] = {}
-    for (other_word, word), _ in pairs.most_common():
+    for other_word, word in sorted(pairs, key=lambda pair: (-pairs[pair], pair[0] != pair[1])):
         if other_word not in mapping and word not in mapping.values():
             mapping[other_word] = word
     return _without_clashes(mapping, other_names)
