@@ -61,7 +61,7 @@ class _Candidate(NamedTuple):
 Group = tuple[bool, str]  # (has a fault, origin)
 
 
-def make_honeypots(  # noqa: PLR0917
+def make_honeypots(
     problems: pd.DataFrame,
     completions: pd.DataFrame,
     verdicts: Sequence[Verdict],
