@@ -65,7 +65,7 @@ def test_mcnemar_is_the_exact_binomial_test_on_discordant_problems():
     second = [False] * 3 + [True] * 9 + [True] * 5
     result = mcnemar(first, second)
     assert (result.n_only_first, result.n_only_second) == (3, 9)
-    assert result.p_value == pytest.approx(stats.stats.binomtest(3, 12).pvalue)
+    assert result.p_value == pytest.approx(stats.binomtest(3, 12).pvalue)
 
 
 def test_mcnemar_of_equal_policies_is_one():
