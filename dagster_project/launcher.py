@@ -1,0 +1,212 @@
+"""Run one stage through DVC and report it to Dagster: `python -m dagster_project.launcher`, started through Pipes.
+
+Every outcome that the stage or DVC decides ends this process with code 0 and a message that says what happened; the
+asset turns it into a Dagster event. Another code means that the launcher itself was ended or broke.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from dagster_pipes import PipesContext, open_dagster_pipes
+
+from dagster_project.processes import adopt_orphans, die_with_parent, dismiss, end_tree, kill_others, start_guardian
+from dagster_project.settings import find_dvc, stage_environment
+from dagster_project.summaries import describe_stage, locked_outs
+
+EXECUTED, SKIPPED, RUN_CACHED, FAILED = "executed", "skipped", "run-cached", "failed"
+TAIL_LINES = 60
+BUSY = re.compile(r"is busy, it is being blocked by|Unable to acquire lock")
+_BLOCKER = re.compile(r"\(PID \d+\): ")
+_OF_DVC = re.compile(r"^(ERROR: failed to reproduce|ERROR: failed to run|WARNING: |$)")
+
+
+class Finished(NamedTuple):
+    """What `dvc repro` did with one stage: an outcome, and the last lines of its two streams."""
+
+    outcome: str
+    stdout: list[str]
+    stderr: list[str]
+
+    @property
+    def is_blocked(self) -> bool:
+        """True when DVC refused to start because another DVC process holds a lock that it needs."""
+        ran = any(line.startswith("Running stage ") for line in self.stdout)
+        return self.outcome == FAILED and not ran and any(BUSY.search(line) for line in self.stderr)
+
+
+class StopRequestedError(Exception):
+    """This process was asked to end."""
+
+
+def main() -> int:
+    """Run the stage that Dagster asked for and report it."""
+    with open_dagster_pipes() as pipes:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
+        die_with_parent(int(pipes.extras["parent_pid"]))
+        adopt_orphans()
+        root, stage = Path(pipes.extras["root"]), pipes.extras["stage"]
+        try:
+            finished = repro_when_free(
+                root, stage, pipes.extras["lock_wait_s"], pipes.extras["grace_s"], pipes.log.info
+            )
+        except StopRequestedError:
+            pipes.log.warning(f"{stage}: asked to end; the stage and DVC have ended")
+            return 128 + signal.SIGTERM
+        if finished.outcome == FAILED:
+            pipes.report_custom_message({"outcome": FAILED, **explain(stage, finished)})
+            return 0
+        _report(pipes, root, stage, finished.outcome)
+    return 0
+
+
+def _stop(number: int, _frame: object) -> None:
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    raise StopRequestedError
+
+
+def repro_when_free(root: Path, stage: str, wait_s: float, grace_s: float, say: Callable[[str], None]) -> Finished:
+    """`repro`, tried again with growing pauses while another DVC process holds a lock, for at most `wait_s` seconds."""
+    deadline, pause_s = time.monotonic() + wait_s, 0.5
+    while True:
+        finished = repro(root, stage, grace_s)
+        if not finished.is_blocked or time.monotonic() + pause_s > deadline:
+            return finished
+        blockers = [line.strip() for line in finished.stderr if _BLOCKER.search(line)] or ["another DVC process"]
+        say(f"{stage}: waiting for {'; '.join(blockers)}")
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 10.0)
+
+
+def repro(root: Path, stage: str, grace_s: float) -> Finished:
+    """Run `dvc repro --single-item` in a session of its own, passing its output on as it comes.
+
+    Raises:
+        StopRequestedError: this process was asked to end; DVC and everything below it have ended.
+    """
+    dvc = subprocess.Popen(
+        [str(find_dvc()), "repro", "--single-item", stage],
+        cwd=root,
+        env=stage_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    guardian = start_guardian(dvc.pid)
+    assert dvc.stdout
+    assert dvc.stderr
+    tails = (Tail(dvc.stdout, sys.stdout.fileno()), Tail(dvc.stderr, sys.stderr.fileno()))
+    try:
+        code = dvc.wait()
+        kill_others(guardian.pid)
+    except StopRequestedError:
+        end_tree(dvc, grace_s, guardian.pid)
+        raise
+    finally:
+        dismiss(guardian)
+    stdout, stderr = (tail.lines() for tail in tails)
+    return Finished(_outcome(stage, code, stdout), stdout, stderr)
+
+
+def _outcome(stage: str, code: int, stdout: list[str]) -> str:
+    if code != 0:
+        return FAILED
+    if f"Stage '{stage}' is cached - skipping run, checking out outputs" in stdout:
+        return RUN_CACHED
+    return SKIPPED if f"Stage '{stage}' didn't change, skipping" in stdout else EXECUTED
+
+
+class Tail:
+    """Copies a stream to a file descriptor as bytes come, in a thread, and keeps the last lines of it."""
+
+    def __init__(self, stream: IO[bytes], copy_to: int) -> None:
+        self._stream = stream
+        self._copy_to = copy_to
+        self._kept: deque[str] = deque(maxlen=TAIL_LINES)
+        self._thread = threading.Thread(target=self._copy, daemon=True)
+        self._thread.start()
+
+    def _copy(self) -> None:
+        rest = b""
+        while chunk := os.read(self._stream.fileno(), 65536):
+            os.write(self._copy_to, chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            self._kept.extend(_visible(line) for line in whole)
+        if rest:
+            self._kept.append(_visible(rest))
+
+    def lines(self) -> list[str]:
+        """The last lines; waits for the end of the stream."""
+        self._thread.join()
+        return list(self._kept)
+
+
+def _visible(line: bytes) -> str:
+    """What a terminal would still show of a line: of a progress bar only its last state."""
+    return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
+
+
+def explain(stage: str, finished: Finished) -> dict[str, Any]:
+    """Why the stage failed: the last line it wrote to stderr as the headline, and the lines before it.
+
+    DVC adds lines of its own after a stage's; they are the explanation only where the stage never ran.
+    """
+    ran = any(line.startswith("Running stage ") for line in finished.stdout)
+    own = [line for line in finished.stderr if not (ran and _OF_DVC.match(line))]
+    lines = [line for line in own if line.strip()] or [line for line in finished.stderr if line.strip()]
+    headline = lines[-1].strip() if lines else "it ended with an error and wrote nothing to stderr"
+    if not ran:
+        headline = " ".join(line.strip() for line in lines[:3]).removeprefix("ERROR: ") or headline
+    return {"headline": f"{stage}: {headline}", "stderr": "\n".join(lines), "ran": ran}
+
+
+def _report(pipes: PipesContext, root: Path, stage: str, outcome: str) -> None:
+    """Tell Dagster what the stage made, from dvc.lock and the summary, read now that DVC has returned."""
+    outs = locked_outs(root, stage)
+    if outcome != SKIPPED:
+        annotate(root, stage, outs, pipes.run_id, pipes.log.warning)
+    report = describe_stage(
+        root,
+        stage,
+        outs=outs,
+        metric_outs=pipes.extras["metric_outs"],
+        declared_checks=pipes.extras["checks"],
+        how=outcome,
+    )
+    pipes.report_asset_materialization(metadata=report.metadata, data_version=report.data_version)
+    for check in report.checks:
+        pipes.report_asset_check(check.name, check.passed, check.severity, check.metadata)  # type: ignore[arg-type]
+
+
+def annotate(
+    root: Path, stage: str, outs: dict[str, str | None], dagster_run_id: str | None, warn: Callable[[str], None]
+) -> None:
+    """Give the stage's MLflow run what the stage could not know: DVC's hashes and Dagster's run id.
+
+    The tracker is a convenience: when it cannot be reached the stage's work still counts, and a warning says why.
+    """
+    try:
+        from crlhf.tracking import annotate as annotate_run  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError:
+        return
+    try:
+        annotate_run(stage, root, dvc_outputs=outs, dagster_run_id=dagster_run_id)
+    except Exception as error:
+        warn(f"{stage}: its MLflow run could not be annotated: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
