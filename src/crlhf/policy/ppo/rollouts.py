@@ -72,7 +72,7 @@ class Rollouts:
         for field in fields(self)[2:]:
             value = getattr(self, field.name)
             if value is not None:
-                tensors[field.name] = value.cpu().contiguous()
+                tensors[field.name] = value.detach().cpu().clone()  # two of them may be one tensor
         save_file(tensors, path)
 
     @classmethod
