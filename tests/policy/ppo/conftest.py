@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -10,3 +11,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def imported_modules_are_not_collected() -> None:
+    """Each trainer asks for a full garbage collection, which walks every imported module: a second a run."""
+    import trl.trainer.grpo_trainer  # noqa: F401
+
+    gc.collect()
+    gc.freeze()

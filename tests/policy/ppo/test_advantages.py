@@ -59,7 +59,7 @@ def test_score_lands_on_the_last_response_token_and_kl_on_every_token():
     logprobs = torch.tensor([[-1.0, -2.0, -3.0], [-1.0, -5.0, 40.0]])
     ref_logprobs = torch.tensor([[-1.5, -2.0, -2.0], [-0.5, -6.0, -40.0]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    rewards = kl_rewards(logprobs, ref_logprobs, torch.tensor([0.7, 0.2]), mask, 0.1, "k1")
+    rewards = kl_rewards(logprobs, ref_logprobs, torch.tensor([0.7, 0.2]), mask, kl_coef=0.1, estimator="k1")
     # -0.1 * (policy - reference): row 0 (0.5, 0, -1), row 1 (-0.5, 1); scores at positions 2 and 1
     torch.testing.assert_close(rewards, torch.tensor([[-0.05, 0.0, 0.1 + 0.7], [0.05, -0.1 + 0.2, 0.0]]))
 
@@ -72,7 +72,9 @@ def test_k3_is_its_formula():
 
 def test_a_row_without_tokens_gets_no_reward():
     mask = torch.tensor([[True], [False]])
-    rewards = kl_rewards(torch.zeros(2, 1), torch.zeros(2, 1), torch.tensor([0.3, 0.9]), mask, 0.0, "k1")
+    rewards = kl_rewards(
+        torch.zeros(2, 1), torch.zeros(2, 1), torch.tensor([0.3, 0.9]), mask, kl_coef=0.0, estimator="k1"
+    )
     torch.testing.assert_close(rewards, torch.tensor([[0.3], [0.0]]))
 
 
@@ -96,9 +98,7 @@ def test_masked_mean_of_nothing_is_zero():
 
 def test_centring_subtracts_each_problems_mean_surprise():
     # values before the last token are 0.5 everywhere; surprises: problem 0 (0.4, 0.0), problem 1 (-0.3)
-    found = centred_scores(
-        torch.tensor([0.9, 0.5, 0.2]), torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0, 0, 1])
-    )
+    found = centred_scores(torch.tensor([0.9, 0.5, 0.2]), torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0, 0, 1]))
     torch.testing.assert_close(found, torch.tensor([0.7, 0.3, 0.5]))
 
 
@@ -107,7 +107,7 @@ def test_a_hard_problem_whose_completions_score_alike_pushes_the_policy_nowhere(
     scores = torch.tensor([0.1, 0.1, 0.8, 1.0])
     values = torch.full(mask.shape, 0.5) * mask
     zeros = torch.zeros(mask.shape)
-    rewards = kl_rewards(zeros, zeros, scores, mask, 0.05, "k1")
+    rewards = kl_rewards(zeros, zeros, scores, mask, kl_coef=0.05, estimator="k1")
     settings_ = {"gamma": 1.0, "lam": 0.95, "center_per_problem": True, "whiten": False}
     found = problem_advantages(rewards, scores, values, mask, torch.tensor([0, 0, 1, 1]), **settings_)
     torch.testing.assert_close(found.advantages[:2], zeros[:2])

@@ -66,8 +66,8 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(tmp_path):
 )
 def test_a_full_disk_is_one_clear_error_and_keeps_the_last_checkpoint(tmp_path, error):
     commit(tmp_path, 2)
+    checkpoints.staging_folder(tmp_path)
     with pytest.raises(DiskFullError, match="no space left"), checkpoints.disk_full_explained(tmp_path):
-        checkpoints.staging_folder(tmp_path)
         raise error
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
 

@@ -62,10 +62,17 @@ def test_a_policy_that_broke_away_gives_a_huge_finite_kl():
 
 
 def test_explained_variance_by_hand():
-    # R = (1, 2, 3), V = (1, 2, 5): errors (0, 0, -2). Var(R) = 2/3, Var(R - V) = 4/3 - 4/9 = 8/9; 1 - (8/9)/(2/3) = -1/3
+    # R = (1, 2, 3), V = (1, 2, 5): errors (0, 0, -2). Var(R) = 2/3, Var(R - V) = 4/3 - 4/9 = 8/9, and
+    # 1 - (8/9) / (2/3) = -1/3.
     assert explained_variance(3, 6.0, 14.0, -2.0, 4.0) == pytest.approx(-1 / 3)
     assert math.isnan(explained_variance(2, 2.0, 2.0, 0.0, 0.0))  # R = (1, 1) does not vary
     assert math.isnan(explained_variance(0, 0.0, 0.0, 0.0, 0.0))
+
+
+def test_a_step_without_completions_has_curves():
+    found = step_metrics({})
+    assert math.isnan(found.pop("explained_variance"))
+    assert set(found.values()) == {0.0}
 
 
 def test_curves_of_two_micro_batches_are_those_of_the_whole_batch():

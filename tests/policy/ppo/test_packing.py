@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.policy.ppo.tiny import TEMPERATURE, WORDS, make_policy, plain_logprobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +8,7 @@ from crlhf.errors import CrlhfError
 from crlhf.policy.ppo.packing import pack_responses, plan_epoch
 from crlhf.policy.ppo.token_logprobs import check_plain_head, token_logprobs
 from crlhf.policy.ppo.value_head import ValueHead, add_response_scores
+from tests.policy.ppo.tiny import TEMPERATURE, WORDS, make_policy, plain_logprobs
 
 PROMPTS = [[5, 6, 7], [8, 9], [5, 6, 7], [5, 6, 7], [10, 11, 12, 13]]
 RESPONSES = [[2, 3, 4], [15, 16], [17], [18, 19, 20, 21, 22], [2, 2]]

@@ -34,12 +34,19 @@ def replay(folder, on_step=lambda step, metrics: None, **changes):
     )
 
 
-def online(folder, on_step=lambda step, metrics: None, **more):
+def distinct_words(prompts, completions):
+    """A score for every completion but those that say w3 before another word."""
+    return [None if "w3 w" in text else float(len(set(text.split()))) for text in completions]
+
+
+def online(folder, on_step=lambda step, metrics: None, **changes):
     return train_ppo_online(
         make_policy(),
         make_tokenizer(),
         PROMPTS,
-        lambda prompts, completions: [None if "w3 w" in text else float(len(set(text.split()))) for text in completions],
+        lambda prompts, completions: [
+            None if "w3 w" in text else float(len(set(text.split()))) for text in completions
+        ],
         make_params(save_every_steps=1),
         n_per_prompt=3,
         n_rounds=2,
@@ -48,7 +55,6 @@ def online(folder, on_step=lambda step, metrics: None, **more):
         seed=3,
         folder=folder,
         on_step=on_step,
-        **more,
     )
 
 
@@ -80,24 +86,34 @@ def in_child(work, *arguments):
     return process
 
 
-@pytest.mark.parametrize("run", [replay, online], ids=["replay", "online"])
-@pytest.mark.parametrize("save_every_steps", [1, 2])
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, run, save_every_steps):
-    changes = {"save_every_steps": save_every_steps} if run is replay else {}
-    if run is online and save_every_steps == 2:
-        pytest.skip("online runs save each step here")
-    whole = run(tmp_path / "whole", **changes)
-    for step in range(1, whole.n_steps + 1):
-        folder = tmp_path / str(step)
-        seen = []
+@pytest.mark.parametrize(
+    ("run", "save_every_steps", "stops"),
+    [(replay, 1, (1, 2, 4, 6)), (replay, 2, (3, 4, 6)), (online, 1, (2, 5, 7))],
+    ids=["replay", "replay, every second step", "online"],
+)
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, run, save_every_steps, stops):
+    """Stops lie within a round, within an epoch, at the end of one, and where an online run draws anew."""
+    whole = run(tmp_path / "whole", save_every_steps=save_every_steps)
+    for step in stops:
+        folder, seen = tmp_path / str(step), []
         with pytest.raises(KeyboardInterrupt):
-            run(folder, stop_at(step), **changes)
-        resumed = run(folder, lambda no, _, seen=seen: seen.append(no), **changes)
+            run(folder, stop_at(step), save_every_steps=save_every_steps)
+        resumed = run(folder, lambda no, _, seen=seen: seen.append(no), save_every_steps=save_every_steps)
         saved = (step - 1) // save_every_steps * save_every_steps
         assert resumed.resumed_from_step == saved
         assert seen == list(range(saved + 1, whole.n_steps + 1))
         assert files(folder) == files(tmp_path / "whole")
         assert resumed.history == whole.history
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_result_ends_without_a_step(tmp_path):
+    whole = replay(tmp_path, keep_checkpoints=True)
+    expected = files(tmp_path)
+    (tmp_path / "result.json").unlink()
+    steps = []
+    again = replay(tmp_path, lambda step, _: steps.append(step))
+    assert (again.resumed_from_step, steps) == (whole.n_steps, [])
+    assert files(tmp_path) == expected
 
 
 def test_kill_nine_at_random_moments_changes_nothing(tmp_path):
@@ -120,9 +136,9 @@ def test_kill_nine_at_random_moments_changes_nothing(tmp_path):
     assert n_killed >= 4
 
 
-@pytest.mark.parametrize("nth_flush", [1, 3, 8, 9, 10, 12, 17])
+@pytest.mark.parametrize("nth_flush", [1, 6, 9, 10, 11, 15])
 def test_kill_nine_inside_a_checkpoint_write_changes_nothing(tmp_path, nth_flush, monkeypatch):
-    """A checkpoint flushes its eight files, its own folder and, once renamed, its parent: ten flushes each."""
+    """A checkpoint flushes its nine files, its own folder and, once renamed, its parent: eleven flushes each."""
     real, count = checkpoints._fsync, [0]
 
     def fsync(path: Path) -> None:
@@ -138,8 +154,8 @@ def test_kill_nine_inside_a_checkpoint_write_changes_nothing(tmp_path, nth_flush
         process.join(120)
     assert process.exitcode == -signal.SIGKILL
     resumed = replay(tmp_path / "killed")
-    # After 10 flushes the first checkpoint is in place; it is renamed before the tenth.
-    assert resumed.resumed_from_step == nth_flush // 10
+    # The first checkpoint is in place once ten flushes are done and it is renamed.
+    assert resumed.resumed_from_step == nth_flush // 11
     assert resumed.n_damaged_checkpoints == 0
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 

@@ -86,7 +86,7 @@ def test_the_saved_adapter_loads_and_is_what_the_curves_describe(tmp_path):
     from peft import PeftModel
 
     table = sample_rollouts(make_policy())
-    result, steps = train(tmp_path / "a", rollouts=table, params=make_params(num_ppo_epochs=1))
+    result, _ = train(tmp_path / "a", rollouts=table, params=make_params(num_ppo_epochs=1))
     tuned = PeftModel.from_pretrained(make_policy(), result.adapter)
     gaps = [
         abs(new - old)
@@ -95,8 +95,11 @@ def test_the_saved_adapter_loads_and_is_what_the_curves_describe(tmp_path):
     ]
     # A second run that starts from the adapter reports, before its first update, the gap of all completions.
     again, more = train(
-        tmp_path / "b", rollouts=table, model=PeftModel.from_pretrained(make_policy(), result.adapter, is_trainable=True),
-        params=make_params(batch_size=8, num_ppo_epochs=1), value_head=result.value_head,
+        tmp_path / "b",
+        rollouts=table,
+        model=PeftModel.from_pretrained(make_policy(), result.adapter, is_trainable=True),
+        params=make_params(batch_size=8, num_ppo_epochs=1),
+        value_head=result.value_head,
     )
     assert more[0][1]["gap_to_behaviour"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-4)
     assert more[0][1]["kl_k3"] > 1e-4  # the reference is the base, not the adapter it started from
@@ -159,8 +162,8 @@ def test_old_logprobs_and_advantages_are_frozen_and_scores_follow_their_tokens(t
 
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path):
-    one, steps_one = train(tmp_path / "1", params=make_params(micro_batch_size=1))
-    four, steps_four = train(tmp_path / "4", params=make_params(micro_batch_size=4))
+    _, steps_one = train(tmp_path / "1", params=make_params(micro_batch_size=1))
+    _, steps_four = train(tmp_path / "4", params=make_params(micro_batch_size=4))
     for (_, left), (_, right) in zip(steps_one, steps_four, strict=True):
         assert left["policy_loss"] == pytest.approx(right["policy_loss"], abs=1e-4)
         assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=1e-3)
@@ -225,7 +228,7 @@ def test_training_stops_before_the_update_that_would_leave_the_allowed_kl(tmp_pa
 def test_a_loss_that_is_not_finite_is_a_clear_error(tmp_path):
     table = sample_rollouts(make_policy())
     table["reward"] = 3e38  # its square is beyond float32
-    with pytest.raises(CrlhfError, match="PPO diverged at step 1: the loss is .*lower ppo.learning_rate"):
+    with pytest.raises(CrlhfError, match=r"PPO diverged at step 1: the loss is .*lower ppo\.learning_rate"):
         train(tmp_path, rollouts=table, params=make_params(center_per_problem=False, whiten_advantages=False))
 
 
@@ -256,9 +259,7 @@ def test_mean_reward_rises_in_replay_unless_rewards_are_shuffled(tmp_path, shuff
         if shuffled:
             by_problem = table.groupby("problem_id")["reward"]
             table["reward"] = by_problem.transform(lambda scores: scores.sample(frac=1, random_state=0).values)
-        result, steps = train(
-            tmp_path / str(round_no), rollouts=table, model=model, params=params, value_head=head
-        )
+        result, steps = train(tmp_path / str(round_no), rollouts=table, model=model, params=params, value_head=head)
         model = PeftModel.from_pretrained(make_policy(), result.adapter, is_trainable=True)
         head = result.value_head
     rise = mean_score(model) - before
