@@ -53,7 +53,7 @@ class WireError(Exception):
 
 def send(channel: socket, message: Any) -> None:
     """Send one frame."""
-    data = json.dumps(message, separators=(",", ":")).encode()
+    data = _to_json(message).encode()
     channel.sendall(_HEADER.pack(len(data)) + data)
 
 
@@ -63,13 +63,21 @@ def receive(channel: socket, cap: int) -> Any:
     if length > cap:
         raise WireError(f"a frame of {length} bytes, at most {cap} are read")
     try:
-        return json.loads(_receive_exactly(channel, length), parse_int=_parse_int, parse_constant=_refuse)
+        return _from_json(_receive_exactly(channel, length).decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"not a frame: {type(error).__name__}") from None
 
 
 def _receive_exactly(channel: socket, size: int) -> bytes:
-    parts = bytearray()
+    try:
+        whole = channel.recv(size)
+    except ConnectionError:
+        whole = b""
+    if len(whole) == size:
+        return whole
+    if not whole:
+        raise WireError("the stream ended")
+    parts = bytearray(whole)
     while len(parts) < size:
         try:
             part = channel.recv(min(size - len(parts), 1 << 20))
@@ -89,6 +97,10 @@ def _parse_int(digits: str) -> int:
 
 def _refuse(word: str) -> float:
     raise ValueError(f"{word} is not JSON")
+
+
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_from_json = json.JSONDecoder(parse_int=_parse_int, parse_constant=_refuse).decode
 
 
 def encode(value: Any, outside: Outside) -> Any:
