@@ -161,7 +161,9 @@ _ENCODERS: dict[type, Callable[[Any, Outside], Any]] = {
     timedelta: lambda value, _: {"td": [value.days, value.seconds, value.microseconds]},
     Counter: _pairs("C"),
     OrderedDict: _pairs("od"),
-    defaultdict: _pairs("dd"),
+    defaultdict: lambda value, outside: {
+        "dd": [encode(value.default_factory, outside), _pairs("d")(value, outside)["d"]]
+    },
     deque: lambda value, outside: {"q": [value.maxlen, [encode(item, outside) for item in value]]},
     type: _class,
     type(Ellipsis): lambda value, _: {"e": 0},
@@ -187,7 +189,7 @@ def decode(message: Any, outside: Outside) -> Any:
         return outside(message)
     try:
         return decoder(body, outside)
-    except (TypeError, ValueError, ArithmeticError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise WireError(f"not a value: {type(error).__name__}") from None
 
 
@@ -215,7 +217,7 @@ _DECODERS: dict[str, Callable[[Any, Outside], Any]] = {
     "d": _decode_pairs(dict),
     "C": _decode_pairs(Counter),
     "od": _decode_pairs(OrderedDict),
-    "dd": _decode_pairs(lambda items: defaultdict(None, items)),
+    "dd": lambda body, outside: defaultdict(decode(body[0], outside), _decode_pairs(dict)(body[1], outside)),
     "q": lambda body, outside: deque((decode(item, outside) for item in body[1]), body[0]),
     "b": lambda body, _: bytes.fromhex(body),
     "B": lambda body, _: bytearray.fromhex(body),

@@ -190,9 +190,8 @@ def _limit(memory_mib: int, cpu_s: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(what)[1]
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        resource.setrlimit(what, (limit, limit))
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (allowed, allowed))
 
 
 def _children() -> list[int]:
