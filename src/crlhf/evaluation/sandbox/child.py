@@ -69,6 +69,7 @@ class Callback:
         self._answers, self._number = answers, number
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Have the tester call it."""
         return self._answers.ask_back(self._number, "call", args, kwargs)
 
 
@@ -98,10 +99,8 @@ class Answers:
 
     def _answer(self, request: dict[str, Any]) -> None:
         try:
-            if request["op"] == "load":
-                reply = self._load(request["code"], request["names"])
-            else:
-                reply = self._operate(request)
+            is_load = request["op"] == "load"
+            reply = self._load(request["code"], request["names"]) if is_load else self._operate(request)
         except BaseException as error:  # whatever the candidate raises is an answer
             reply = {"x": self._raised(error)}
         wire.send(self._channel, reply)
@@ -115,11 +114,11 @@ class Answers:
             return {"syntax": getattr(error, "lineno", None)}
         namespace = vars(self._module)
         exec(compiled, namespace)
-        return {"v": {name: self._named(namespace[name]) for name in names if name in namespace}}
+        return {"v": {name: self._named(name, namespace[name]) for name in names if name in namespace}}
 
-    def _named(self, value: Any) -> Any:
-        if type(value) is ModuleType:
-            return {"module": value.__name__}
+    def _named(self, name: str, value: Any) -> Any:
+        if value is sys.modules.get(name):
+            return {"module": name}
         if isinstance(value, type) and issubclass(value, BaseException):
             return {"exception": self._lineage(value)}
         return wire.encode(value, self._outside)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from crlhf.evaluation.sandbox import namespaces, probes, wire
 from crlhf.evaluation.sandbox.intent import read_intent
-from crlhf.evaluation.sandbox.proxies import Link, relayed
+from crlhf.evaluation.sandbox.proxies import Link, ModuleName, relayed
 
 LAYERS = ("landlock", "seccomp", "namespaces")
 _BOOT = (
@@ -215,14 +215,14 @@ def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
     """Load the program, run the setup code and each test, stop at the first that does not hold."""
     tests = tuple(program["tests"])
     intent = read_intent(program["entry_point"], program["setup_code"], tests)
-    link = Link(channel, intent.classes)
+    link = Link(channel, intent)
     last_line = program["code"].count("\n") + 1
     random.seed(0)
     namespace: dict[str, Any] = {"__name__": "tests"}
     test_no: int | None = None
     try:
-        for name, value in link.load(program["code"], intent.names).items():
-            namespace[name] = _trusted_module(name) if value == name and type(value) is str else value
+        for name, value in link.load(program["code"]).items():
+            namespace[name] = importlib.import_module(name) if isinstance(value, ModuleName) else value
         if program["setup_code"]:
             exec(_compiled(program["setup_code"]), namespace)
         for number, test in enumerate(tests):
@@ -251,13 +251,6 @@ def _outcome_of(error: BaseException, test_no: int | None, last_line: int) -> Ou
 
 def _line_no(said: object, last_line: int) -> int | None:
     return min(max(said, 1), last_line) if type(said) is int else None
-
-
-def _trusted_module(name: str) -> Any:
-    """The standard library's own module for a test that counts on the program to have imported it."""
-    if name not in sys.stdlib_module_names:
-        raise NameError(f"name '{name}' is not defined")
-    return importlib.import_module(name)
 
 
 @lru_cache(maxsize=4096)

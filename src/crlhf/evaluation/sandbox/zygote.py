@@ -11,7 +11,6 @@ import fcntl
 import gc
 import json
 import os
-import random
 import resource
 import signal
 import socket
@@ -50,8 +49,7 @@ class Zygote:
 
     def set_up(self) -> None:
         """Build every layer that can be built; what fails is noted and told to the tester."""
-        for name in _PRELOADED:
-            __import__(name)
+        _preload()
         layers = self._config["layers"]
         if "namespaces" in layers:
             self._try("namespaces", self._enter_namespaces)
@@ -134,7 +132,6 @@ class Zygote:
             if not self._in_namespaces:
                 namespaces.die_with_parent()
             _limit(self._config["memory_mib"], self._config["cpu_s"])
-            random.seed(0)
             os.environ["HOME"] = os.environ["TMPDIR"] = self._folder
             if ruleset is not None:
                 seccomp.no_new_privileges()
@@ -170,6 +167,19 @@ class Zygote:
         empty_folder(self._folder)
 
 
+def _preload() -> None:
+    """Import what programs commonly import. Hooks that run after each fork are left out: they cost more than the fork,
+    and one of them would give `random` another seed in every child.
+    """
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None
+    try:
+        for name in _PRELOADED:
+            __import__(name)
+    finally:
+        os.register_at_fork = register
+    sys.modules["random"].seed(0)
+
+
 def _limit(memory_mib: int, cpu_s: int) -> None:
     for what, limit in (
         (resource.RLIMIT_AS, memory_mib << 20),
@@ -180,9 +190,8 @@ def _limit(memory_mib: int, cpu_s: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(what)[1]
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        resource.setrlimit(what, (limit, limit))
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (allowed, allowed))
 
 
 def _children() -> list[int]:
