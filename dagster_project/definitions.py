@@ -14,7 +14,6 @@ from dagster_project.graph import Graph, load_graph
 from dagster_project.sensors import build_sensor
 from dagster_project.settings import find_root
 
-
 # Observable sources and Pipes are used as pinned in the lock; that they may change later is not the reader's concern.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)

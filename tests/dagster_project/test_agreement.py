@@ -84,8 +84,10 @@ def test_the_sensor_reports_work_once_and_names_what_needs_a_reload(project):
         tick = sensor.evaluate_tick(context)
         cursor = tick.cursor
         said.append(tick.skip_message)
-    assert said[0].startswith("ran outside Dagster: numbers, evens, scaled, scores@base, scores@tuned")
-    assert said[1] == "dvc.lock and the raw data are as Dagster knows them"
+    assert said == [
+        "ran outside Dagster: numbers, evens, scaled, scores@base, scores@tuned; raw data: data/extra.txt, data/raw",
+        "nothing new",
+    ]
     assert project.stale_in_dagster() == set()
     project.edit("params.yaml", "tuned: 1", "tuned: 2")
     tick = sensor.evaluate_tick(dg.build_sensor_context(instance=project.instance, cursor=cursor))
