@@ -42,13 +42,13 @@ def find_dvc() -> Path:
         return beside
     if found := shutil.which("dvc"):
         return Path(found)
-    raise SettingsError("dvc is not installed; run `make env`, or set CRLHF_DVC to the dvc command")
+    raise SettingsError("dvc is not installed; run `make setup`, or set CRLHF_DVC to the dvc command")
 
 
 def find_dvc_python(dvc: Path) -> Path:
     """The Python that can import dvc, found from the dvc command.
 
-    A console script names its Python in its first line. The wrapper that `make env` writes is a shell script; then it
+    A console script names its Python in its first line. The wrapper that `make setup` writes is a shell script; then it
     is the Python of the environment `dvc-env` beside it.
 
     Raises:

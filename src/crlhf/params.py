@@ -26,7 +26,6 @@ class ProblemsParams(_Section):
     """Which problems are trained on, and where benchmark files are looked for."""
 
     training: Literal["starter", "mbpp_train"]
-    n_training: Count | None = None
     benchmark_folders: tuple[str, ...] = ()
     near_duplicate_threshold: Probability
 
@@ -63,6 +62,7 @@ class CompletionsParams(_Section):
     """How the policy is sampled for annotation. top_p is 1 and top_k off: PPO needs the policy's own distribution."""
 
     protocol: str
+    n_problems: Count | None = None
     n_per_problem: Count
     max_new_tokens: Count
     temperature: Positive
@@ -122,13 +122,17 @@ class ValidationParams(_Section):
 class ReliabilityParams(_Section):
     """Which estimator, and its Beta pseudo-counts (of successes, of failures)."""
 
-    estimator: Literal["honeypot_beta"]
+    estimator: Literal["dawid_skene", "honeypot_beta", "l1_logistic", "majority"]
     coins: Literal[1, 2]
     prior_accuracy: BetaCounts
     prior_sensitivity: BetaCounts
     prior_specificity: BetaCounts
     line_correlation: Probability
     min_honeypots: Annotated[int, Field(ge=0)]
+    prior_correct: Annotated[float, Field(gt=0, lt=1)] | None = None
+    temperature: Annotated[float, Field(gt=0, le=1.5)] | None = None
+    carry_over: Probability = 0.9
+    n_folds: Annotated[int, Field(ge=2)] = 5
 
 
 class RewardsParams(_Section):

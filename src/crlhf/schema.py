@@ -112,7 +112,7 @@ ANNOTATIONS = Table(
     "annotations",
     "one annotator's verdict on one line of one completion: the raw contract of every importer and of the annotation "
     "page. A submitted answer gives one row for each judgeable line of the completion; a skipped one gives none",
-    ("annotator_id", "completion_id", "line_no"),
+    ("source_file", "source_row"),
     (
         Column("batch_id", "string", "the delivery this row came with"),
         Column("problem_id", "string", "the problem"),
@@ -128,8 +128,15 @@ ANNOTATIONS = Table(
         Column("submitted_at", "string", "when the answer was submitted"),
         Column("duration_s", "float64", "seconds of work on the whole completion"),
         Column("source", "string", "simulated, or the tool or page it came from"),
-        Column("source_row", "int64", "1-based row of the file it came from"),
+        Column("source_file", "string", "the raw file it came from; `simulated` for a simulated crowd"),
+        Column("source_row", "int64", "1-based row in that file (the header of a CSV file is not counted)"),
     ),
+)
+
+VALIDATED = ANNOTATIONS._replace(
+    name="validated",
+    row="one verdict that counts: it broke no rule, was submitted, and no later verdict took its place",
+    key=("annotator_id", "completion_id", "line_no"),
 )
 
 QUARANTINE = Table(
@@ -244,6 +251,7 @@ TABLES: tuple[Table, ...] = (
     ITEMS,
     LINE_TRUTHS,
     ANNOTATIONS,
+    VALIDATED,
     QUARANTINE,
     RELIABILITIES,
     LINE_POSTERIORS,
@@ -251,6 +259,22 @@ TABLES: tuple[Table, ...] = (
     BENCHMARK_SAMPLES,
     PPO_STEPS,
 )
+
+
+def markdown(paths: dict[str, str]) -> str:
+    """All tables as one Markdown page; `paths` says where a table of the same name lies."""
+    lines = ["# Tables", "", "Written by `crlhf schema` from `src/crlhf/schema.py`.", ""]
+    for table in TABLES:
+        where = f" `{paths[table.name]}`." if table.name in paths else ""
+        key = ", ".join(f"`{name}`" for name in table.key)
+        lines += [f"## {table.name}", "", f"One row is {table.row}. Key: {key}.{where}", ""]
+        lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+        for column in table.columns:
+            null = ", may be null" if column.nullable else ""
+            meaning = column.meaning.replace("|", "\\|")
+            lines.append(f"| `{column.name}` | {column.dtype}{null} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 class Program(NamedTuple):
@@ -283,6 +307,18 @@ class Verdict(NamedTuple):
     failed_test_no: int | None
     isolation: str
     seconds: float
+
+
+class CheckSpec(NamedTuple):
+    """A rule that a stage will check, declared before it runs, so that Dagster can show it."""
+
+    name: str
+    description: str
+    severity: str
+
+    def result(self, n_unexpected: int) -> Check:
+        """The rule's outcome: it passed if no row broke it."""
+        return Check(self.name, n_unexpected == 0, self.severity, self.description, n_unexpected)
 
 
 class Check(NamedTuple):

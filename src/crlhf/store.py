@@ -27,6 +27,7 @@ TABLE_PATHS: dict[str, str] = {
     "items": "data/tables/items.parquet",
     "line_truths": "data/tables/line_truths.parquet",
     "annotations": "data/tables/annotations.parquet",
+    "unreadable": "data/tables/unreadable.parquet",
     "validated": "data/tables/validated.parquet",
     "quarantine": "data/tables/quarantine.parquet",
     "reliabilities": "data/tables/reliabilities.parquet",
@@ -41,7 +42,7 @@ TABLE_PATHS: dict[str, str] = {
 """Where each table lies below the project's root. Some tables share a schema: see `table_schema`."""
 
 _SHARED = {
-    "validated": "annotations",
+    "unreadable": "quarantine",
     "humaneval_base": "benchmark_samples",
     "humaneval_tuned": "benchmark_samples",
     "mbpp_base": "benchmark_samples",
@@ -233,6 +234,11 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
         if pa.types.is_list(field.type):
             frame[field.name] = table.column(field.name).to_pylist()
     return frame
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of `frame` as dicts, in their order."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 class Journal:

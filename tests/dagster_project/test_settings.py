@@ -44,7 +44,7 @@ def test_a_machine_without_dvc_is_told_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
     monkeypatch.delenv("CRLHF_DVC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SettingsError, match="make env"):
+    with pytest.raises(SettingsError, match="make setup"):
         find_dvc()
 
 

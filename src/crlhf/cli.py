@@ -1,0 +1,124 @@
+"""The command line: `crlhf <stage>` for each stage of the pipeline, and verbs. Heavy libraries load where used."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from crlhf import __version__
+from crlhf.errors import CrlhfError, DiskFullError
+from crlhf.stages import PER_POLICY, POLICIES, STAGES
+
+
+def say(text: str) -> None:
+    """Print one line for the person who waits, on standard error; standard output is for results."""
+    click.echo(text, err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=Path(), help="The folder of params.yaml [default: here]."
+)
+@click.pass_context
+def cli(context: click.Context, root: Path) -> None:
+    """Align code-generating language models with crowds.
+
+    Each stage of the pipeline is a command. `dvc repro` runs those whose inputs changed.
+    """
+    context.obj = root.resolve()
+
+
+def _add_stage(name: str, help_text: str) -> None:
+    @click.pass_obj
+    def run(root: Path, policy: str | None = None) -> None:
+        from crlhf.stages.runner import execute
+
+        policies = (policy,) if policy or name not in PER_POLICY else POLICIES
+        for one in policies:
+            execute(name, root, say, one)
+
+    command = click.command(name, help=help_text + ".")(run)
+    if name in PER_POLICY:
+        command = click.option("--policy", type=click.Choice(POLICIES), help="Only this policy [default: both].")(
+            command
+        )
+    cli.add_command(command)
+
+
+for _name, _help in STAGES.items():
+    _add_stage(_name, _help)
+
+
+@cli.command()
+def schema() -> None:
+    """Print every table of the pipeline as Markdown: what a row is, columns, types, meanings."""
+    from crlhf.schema import markdown
+    from crlhf.store import TABLE_PATHS
+
+    click.echo(markdown(TABLE_PATHS), nl=False)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--quarantine", type=click.Path(path_type=Path), help="Write the bad rows here, as Parquet.")
+@click.pass_obj
+def validate(root: Path, files: tuple[Path, ...], quarantine: Path | None) -> None:
+    """Check raw annotation FILES against the items that were shown; exit code 3 if any row is bad."""
+    from crlhf.stages.validated import check_files
+
+    lines, is_clean = check_files(root, files, quarantine)
+    for line in lines:
+        click.echo(line)
+    sys.exit(0 if is_clean else 3)
+
+
+@cli.command()
+@click.pass_obj
+def where(root: Path) -> None:
+    """Say where the results of the last run are, and how to look at them."""
+    from crlhf.stages.results import describe
+
+    for line in describe(root):
+        click.echo(line)
+
+
+def _on_sigterm(signum: int, frame: object) -> None:
+    """Let `finally` blocks run: checkpoints are kept, children are ended, MLflow is told."""
+    raise SystemExit(128 + signum)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to send SIGTERM when DVC dies, so that no orphaned stage goes on writing its outputs."""
+    import ctypes
+    import os
+
+    if sys.platform == "linux" and "DVC_STAGE" in os.environ:
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one sentence and an exit code, without a traceback."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    _die_with_parent()
+    try:
+        cli(standalone_mode=False)
+    except CrlhfError as error:
+        say(f"crlhf: {error}")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        say(f"crlhf: no space left on the disk ({error.filename or 'while writing'}); free some and run again")
+        sys.exit(DiskFullError.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        say("crlhf: interrupted; run the same command again to go on")
+        sys.exit(130)

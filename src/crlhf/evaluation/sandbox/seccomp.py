@@ -1,0 +1,146 @@
+"""seccomp: system calls that no test needs answer EPERM. x86_64 and aarch64.
+
+Refused: starting processes, signals to others, sockets, tracing, mounts, namespaces, keys, kernel interfaces, shared
+memory that outlives a process. Where there is no mount namespace, also changing the metadata of files. Threads work:
+`clone` is let through when it makes a thread, and `clone3` answers ENOSYS, so that the C library falls back to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_AT_NR, _AT_ARCH, _AT_ARG0 = 0, 4, 16
+_CLONE_THREAD = 0x10000
+_X32 = 0x40000000
+
+_COMMON = {
+    "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
+    "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsmount": 432, "pidfd_open": 434, "clone3": 435,
+    "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442, "process_mrelease": 448, "fchmodat2": 452,
+    "setxattrat": 463, "removexattrat": 466, "file_setattr": 469,
+}  # fmt: skip
+_X86_64 = {
+    "shmget": 29, "shmat": 30, "shmctl": 31, "socket": 41, "socketpair": 53, "clone": 56, "fork": 57, "vfork": 58,
+    "execve": 59, "kill": 62, "semget": 64, "msgget": 68, "truncate": 76, "chmod": 90, "fchmod": 91, "chown": 92,
+    "fchown": 93, "lchown": 94, "ptrace": 101, "syslog": 103, "rt_sigqueueinfo": 129, "utime": 132, "mknod": 133,
+    "personality": 135, "setpriority": 141, "sched_setparam": 142, "sched_setscheduler": 144, "vhangup": 153,
+    "modify_ldt": 154, "pivot_root": 155, "adjtimex": 159, "chroot": 161, "acct": 163, "settimeofday": 164,
+    "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169, "sethostname": 170,
+    "setdomainname": 171, "iopl": 172, "ioperm": 173, "init_module": 175, "delete_module": 176, "quotactl": 179,
+    "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198,
+    "fremovexattr": 199, "tkill": 200, "sched_setaffinity": 203, "clock_settime": 227, "tgkill": 234, "utimes": 235,
+    "mq_open": 240, "mq_unlink": 241, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250,
+    "ioprio_set": 251, "migrate_pages": 256, "mknodat": 259, "fchownat": 260, "futimesat": 261, "fchmodat": 268,
+    "unshare": 272, "move_pages": 279, "utimensat": 280, "rt_tgsigqueueinfo": 297, "perf_event_open": 298,
+    "fanotify_init": 300, "prlimit64": 302, "name_to_handle_at": 303, "open_by_handle_at": 304, "clock_adjtime": 305,
+    "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "finit_module": 313,
+    "sched_setattr": 314, "kexec_file_load": 320, "bpf": 321, "execveat": 322, "userfaultfd": 323,
+}  # fmt: skip
+_AARCH64 = {
+    "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16,
+    "ioprio_set": 30, "mknodat": 33, "umount2": 39, "mount": 40, "pivot_root": 41, "truncate": 45, "chroot": 51,
+    "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55, "quotactl": 60, "utimensat": 88, "acct": 89,
+    "personality": 92, "unshare": 97, "kexec_load": 104, "init_module": 105, "delete_module": 106,
+    "clock_settime": 112, "syslog": 116, "ptrace": 117, "sched_setparam": 118, "sched_setscheduler": 119,
+    "sched_setaffinity": 122, "kill": 129, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138, "setpriority": 140,
+    "reboot": 142, "sethostname": 161, "setdomainname": 162, "settimeofday": 170, "adjtimex": 171, "mq_open": 180,
+    "mq_unlink": 181, "msgget": 186, "semget": 190, "shmget": 194, "shmctl": 195, "shmat": 196, "socket": 198,
+    "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220, "execve": 221, "swapon": 224,
+    "swapoff": 225, "migrate_pages": 238, "move_pages": 239, "rt_tgsigqueueinfo": 240, "perf_event_open": 241,
+    "prlimit64": 261, "fanotify_init": 262, "name_to_handle_at": 264, "open_by_handle_at": 265,
+    "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272,
+    "finit_module": 273, "sched_setattr": 274, "bpf": 280, "execveat": 281, "userfaultfd": 282,
+    "kexec_file_load": 294,
+}  # fmt: skip
+_MACHINES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
+_METADATA = {
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
+    "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+    "setxattrat", "removexattrat", "file_setattr", "truncate",
+}  # fmt: skip
+_OWN_PID_ONLY = ("kill", "tkill", "tgkill")
+_OWN_OR_ZERO = ("prlimit64", "sched_setaffinity")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def is_supported() -> bool:
+    """Whether the numbers of this machine's system calls are known here."""
+    return platform.machine() in _MACHINES and struct.calcsize("P") == 8
+
+
+class FilterTemplate:
+    """The filter, assembled once; only the process's own number is filled in for each child.
+
+    Args:
+        may_change_metadata: True where a mount namespace already keeps every file outside out of reach.
+    """
+
+    _PID = 0x7E57C0DE
+
+    def __init__(self, *, may_change_metadata: bool) -> None:
+        arch, numbers = _MACHINES[platform.machine()]
+        table = {**_COMMON, **numbers}
+        special = {"clone", "clone3", *_OWN_PID_ONLY, *_OWN_OR_ZERO}
+        refused = [
+            number
+            for name, number in table.items()
+            if name not in special and not (may_change_metadata and name in _METADATA)
+        ]
+        own = [
+            *(_rule(table[name], (self._PID,)) for name in _OWN_PID_ONLY),
+            *(_rule(table[name], (self._PID, 0)) for name in _OWN_OR_ZERO),
+        ]
+        code = [(_LOAD, 0, 0, _AT_ARCH), (_JUMP_EQUAL, 1, 0, arch), _answer(errno.EPERM), (_LOAD, 0, 0, _AT_NR)]
+        if platform.machine() == "x86_64":
+            code += [(_JUMP_GREATER_EQUAL, 0, 1, _X32), _answer(errno.EPERM)]
+        code += [(_JUMP_EQUAL, 0, 1, table["clone3"]), _answer(errno.ENOSYS)]
+        code += [
+            (_JUMP_EQUAL, 0, 4, table["clone"]),
+            (_LOAD, 0, 0, _AT_ARG0),
+            (_JUMP_SET, 0, 1, _CLONE_THREAD),
+            (_RETURN, 0, 0, _ALLOW),
+            _answer(errno.EPERM),
+        ]
+        code += [step for rule in own for step in rule]
+        for number in refused:
+            code += [(_JUMP_EQUAL, 0, 1, number), _answer(errno.EPERM)]
+        code.append((_RETURN, 0, 0, _ALLOW))
+        self._length = len(code)
+        self._bytes = b"".join(struct.pack("=HBBI", *step) for step in code)
+
+    def enter(self) -> None:
+        """Put this process under the filter for ever; sets no_new_privs first."""
+        no_new_privileges()
+        program = self._bytes.replace(struct.pack("=I", self._PID), struct.pack("=I", os.getpid()))
+        filter_ = _Filter(self._length, program)
+        if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(filter_), 0, 0):
+            raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def no_new_privileges() -> None:
+    """No program started from here gains rights; the kernel asks for it before Landlock and seccomp."""
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "no_new_privs")
+
+
+def _answer(number: int) -> tuple[int, int, int, int]:
+    return (_RETURN, 0, 0, _ERRNO | number)
+
+
+def _rule(number: int, allowed: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """System call `number` only with a first argument (its low 32 bits) among `allowed`."""
+    tests = [(_JUMP_EQUAL, len(allowed) - i, 0, value) for i, value in enumerate(allowed)]
+    body = [(_LOAD, 0, 0, _AT_ARG0), *tests, _answer(errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    return [(_JUMP_EQUAL, 0, len(body), number), *body]

@@ -1,0 +1,329 @@
+"""The trusted helper of one worker: runs a program's tests against stand-ins and decides the verdict.
+
+Reads one program a line (JSON) on its standard input and answers one line for each. It starts its zygote, times every
+program, and after each has the zygote end all that the program left. A zygote that went away is started anew. When
+the pipeline goes away the input ends, and so does everything below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import random
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType
+from typing import Any, NamedTuple
+
+from crlhf.evaluation.sandbox import namespaces, probes, wire
+from crlhf.evaluation.sandbox.intent import read_intent
+from crlhf.evaluation.sandbox.proxies import Link, relayed
+
+LAYERS = ("landlock", "seccomp", "namespaces")
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from crlhf.evaluation.sandbox.zygote import main; sys.argv.pop(0); sys.argv.insert(0, ''); main()"
+)
+_PATIENCE_S = 10.0
+_TICK_S = 0.05
+
+
+class Deadline(BaseException):
+    """The program's time is up. Not an Exception: a test's own `except Exception` does not hold it."""
+
+
+class Outcome(NamedTuple):
+    """A verdict without the program's name and the run's circumstances."""
+
+    verdict: str
+    reason: str
+    line_no: int | None = None
+    failed_test_no: int | None = None
+
+
+class Alarm:
+    """Raises `Deadline` in this process at the deadline, and again every tick until it is put off."""
+
+    def __init__(self) -> None:
+        self.is_armed = False
+        self.rang = False
+        signal.signal(signal.SIGALRM, self._ring)
+
+    def _ring(self, *_: object) -> None:
+        if self.is_armed:
+            self.rang = True
+            raise Deadline
+
+    def arm(self, seconds: float) -> None:
+        """Ring in `seconds`."""
+        self.is_armed, self.rang = True, False
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-4), _TICK_S)
+
+    def put_off(self) -> None:
+        """Ring no more."""
+        self.is_armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class ZygoteGoneError(Exception):
+    """The zygote ended or does not answer."""
+
+
+class ZygoteClient:
+    """Starts a zygote and speaks with it."""
+
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+        self._config, self._folder = config, folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        sample_folder = Path(tempfile.mkdtemp(prefix="sample-", dir=self._folder))
+        new_root = Path(tempfile.mkdtemp(prefix="root-", dir=self._folder))
+        marker = self._folder / "marker"
+        marker.touch()
+        ours, theirs = socket.socketpair()
+        config = {
+            **self._config,
+            "folder": str(sample_folder),
+            "new_root": str(new_root),
+            "marker": str(marker),
+            "tester_pid": os.getpid(),
+            "may_become_nobody": _nobody_can_reach(Path(os.__file__)) and _nobody_can_reach(sample_folder),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-s", "-S", "-c", _BOOT, config["source"], str(theirs.fileno()), json.dumps(config)],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if config["shows_errors"] else subprocess.DEVNULL,
+            env=clean_environment(str(sample_folder)),
+            start_new_session=True,
+        )
+        theirs.close()
+        ours.settimeout(_PATIENCE_S)
+        self._control = ours
+        self.hello = json.loads(self._line(ours))
+        self.layers = self._probe()
+
+    def _line(self, channel: socket.socket) -> bytes:
+        data = bytearray()
+        while not data.endswith(b"\n"):
+            try:
+                part = channel.recv(4096)
+            except OSError:
+                part = b""
+            if not part:
+                raise ZygoteGoneError("the sandbox's zygote did not start")
+            data += part
+        return bytes(data)
+
+    def _probe(self) -> tuple[str, ...]:
+        """The layers that hold, each shown by trying what it forbids."""
+        ours = self.fork(b"P")
+        ours.settimeout(_PATIENCE_S)
+        try:
+            proved = probes.proved_layers(json.loads(self._line(ours)))
+        finally:
+            ours.close()
+            self.end()
+        if self.hello["pid"] != 1:
+            proved.discard("namespaces")
+        return tuple(layer for layer in LAYERS if layer in proved)
+
+    def fork(self, command: bytes = b"F") -> socket.socket:
+        """A channel to a new child."""
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._control, [command], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise ZygoteGoneError("the zygote went away") from None
+        finally:
+            theirs.close()
+        return ours
+
+    def end(self) -> None:
+        """Have the last child and all it started ended; a zygote that cannot is replaced."""
+        try:
+            self._control.sendall(b"E")
+            if self._control.recv(1) != b"e":
+                raise OSError
+        except OSError:
+            self.stop()
+            self._start()
+
+    def stop(self) -> None:
+        """End the zygote and everything below it, orphans included."""
+        self._control.close()
+        assert self._process is not None
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        end_descendants()
+
+
+class Tester:
+    """Decides verdicts, one program after the other."""
+
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+        self._alarm = Alarm()
+        self._zygote = ZygoteClient(config, folder)
+
+    def describe(self) -> dict[str, Any]:
+        """What isolates the programs, and why a layer is missing."""
+        return {"layers": list(self._zygote.layers), "failures": self._zygote.hello["failures"]}
+
+    def close(self) -> None:
+        """End the zygote."""
+        self._zygote.stop()
+
+    def judge(self, program: dict[str, Any], timeout_s: float) -> Outcome:
+        """Run the program and its tests in at most `timeout_s` of wall time."""
+        channel = self._fork()
+        try:
+            try:
+                self._alarm.arm(timeout_s)
+                outcome = run_tests(program, channel)
+            finally:
+                self._alarm.put_off()
+        except Deadline:
+            outcome = Outcome("timeout", "timeout")
+        finally:
+            channel.close()
+            self._zygote.end()
+        return Outcome("timeout", "timeout") if self._alarm.rang else outcome
+
+    def _fork(self) -> socket.socket:
+        try:
+            return self._zygote.fork()
+        except ZygoteGoneError:
+            self._zygote.end()  # starts another
+            return self._zygote.fork()
+
+
+def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
+    """Load the program, run the setup code and each test, stop at the first that does not hold."""
+    tests = tuple(program["tests"])
+    intent = read_intent(program["entry_point"], program["setup_code"], tests)
+    link = Link(channel, intent.classes)
+    last_line = program["code"].count("\n") + 1
+    random.seed(0)
+    namespace: dict[str, Any] = {"__name__": "tests"}
+    test_no: int | None = None
+    try:
+        for name, value in link.load(program["code"], intent.names).items():
+            namespace[name] = _trusted_module(name) if value == name and type(value) is str else value
+        if program["setup_code"]:
+            exec(_compiled(program["setup_code"]), namespace)
+        for number, test in enumerate(tests):
+            test_no = number
+            exec(_compiled(test), namespace)
+    except Deadline:
+        raise
+    except wire.WireError as error:
+        reason = "process ended" if str(error) == "the stream ended" else "unreadable answer"
+        return Outcome("error", reason, None, test_no)
+    except BaseException as error:
+        return _outcome_of(error, test_no, last_line)
+    return Outcome("pass", "all tests passed")
+
+
+def _outcome_of(error: BaseException, test_no: int | None, last_line: int) -> Outcome:
+    said = relayed(error)
+    if said is not None:
+        return Outcome("error", said[0], _line_no(said[1], last_line), test_no)
+    if test_no is None and type(error) is SyntaxError and error.filename is None:
+        return Outcome("error", "syntax error", _line_no(error.lineno, last_line), None)
+    if isinstance(error, AssertionError) and test_no is not None:
+        return Outcome("fail", "assertion", None, test_no)
+    return Outcome("error", type(error).__name__, None, test_no)
+
+
+def _line_no(said: object, last_line: int) -> int | None:
+    return min(max(said, 1), last_line) if type(said) is int else None
+
+
+def _trusted_module(name: str) -> Any:
+    """The standard library's own module for a test that counts on the program to have imported it."""
+    if name not in sys.stdlib_module_names:
+        raise NameError(f"name '{name}' is not defined")
+    return importlib.import_module(name)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str) -> CodeType:
+    return compile(source, "<test>", "exec", dont_inherit=True)
+
+
+def _nobody_can_reach(path: Path) -> bool:
+    """Whether a user without rights can walk to `path`; the last part itself is not looked at."""
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.resolve().parents)
+
+
+def clean_environment(folder: str) -> dict[str, str]:
+    """What a process of the sandbox sees of this machine's environment: nothing. Hashes are the same in every run."""
+    return {
+        "HOME": folder,
+        "TMPDIR": folder,
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def end_descendants() -> None:
+    """Kill and wait for everything below this process; orphans come here because it is a subreaper."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        for pid in _children():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.001)
+
+
+def _children() -> list[int]:
+    from crlhf.evaluation.sandbox.zygote import _children as children
+
+    return children()
+
+
+def main() -> None:
+    """Entry point: the configuration is the first argument."""
+    config = json.loads(sys.argv[1])
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    with contextlib.suppress(OSError):
+        namespaces.be_subreaper()
+        namespaces.hide_memory()
+    sys.path += config["test_packages"]
+    with tempfile.TemporaryDirectory(prefix="crlhf-sandbox-", ignore_cleanup_errors=True) as name:
+        tester = Tester(config, Path(name))
+        try:
+            print(json.dumps(tester.describe()), file=answers, flush=True)
+            for line in sys.stdin:
+                job = json.loads(line)
+                started = time.monotonic()
+                outcome = tester.judge(job["program"], job["timeout_s"])
+                seconds = time.monotonic() - started
+                print(json.dumps({**outcome._asdict(), "seconds": seconds}), file=answers, flush=True)
+        finally:
+            tester.close()

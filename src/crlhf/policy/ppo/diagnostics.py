@@ -1,0 +1,107 @@
+"""What a PPO step says of itself: sums over micro-batches, and the curves they give. Pure functions.
+
+Notation: `B` completions, `T` response tokens, `response_mask` True at response tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from crlhf.policy.ppo.advantages import kl_terms
+
+Sums = dict[str, float]
+
+
+def policy_kl(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor, response_mask: Tensor) -> dict[str, Tensor]:
+    """KL(policy || reference) of the policy as it is now, from tokens that an older policy drew; sums over tokens.
+
+    Equation: `sum_t rho_t k(policy_t, reference_t)`, `rho_t = policy_t / behaviour_t`, `k` one of `kl_terms`. The weight
+    `rho_t` matters in replay: where the behaviour policy is the reference, unweighted k1 estimates
+    -KL(reference || policy), which only falls, and no bound on it would ever be met.
+
+    Returns:
+        `kl_k1` and `kl_k3`, both scalars.
+    """
+    # The weight is bounded by e^20 so that a policy that broke away gives a huge finite KL, which stops training.
+    log_weight = torch.where(response_mask, logprobs - old_logprobs, 0.0).clamp(-20, 20)
+    weight = torch.exp(log_weight)
+    difference = torch.where(response_mask, logprobs - ref_logprobs, 0.0).clamp(-20, 20)
+    zero = torch.zeros_like(difference)
+    return {f"kl_{name}": (weight * kl_terms(difference, zero, name) * response_mask).sum() for name in ("k1", "k3")}
+
+
+def explained_variance(n: float, returns: float, returns_sq: float, errors: float, errors_sq: float) -> float:
+    """Share of the variance of returns that the value head explains.
+
+    Equation: `1 - Var(R - V) / Var(R)`; nan when the returns do not vary.
+
+    Args:
+        n: number of tokens.
+        returns: sum of `R`.
+        returns_sq: sum of `R^2`.
+        errors: sum of `R - V`.
+        errors_sq: sum of `(R - V)^2`.
+    """
+    if n == 0:
+        return math.nan
+    variance = returns_sq / n - (returns / n) ** 2
+    residual = errors_sq / n - (errors / n) ** 2
+    return 1 - residual / variance if variance > 1e-12 else math.nan
+
+
+def token_sums(
+    *,
+    logprobs: Tensor,
+    entropies: Tensor,
+    values: Tensor,
+    old_logprobs: Tensor,
+    ref_logprobs: Tensor,
+    returns: Tensor,
+    scores: Tensor,
+    response_mask: Tensor,
+) -> Sums:
+    """Everything about one micro-batch that the curves of its step are made of; sums of two batches add up."""
+    errors = (returns - values) * response_mask
+    kept = returns * response_mask
+    sums = {
+        "completions": torch.tensor(len(scores)),
+        "tokens": response_mask.sum(),
+        "score": scores.sum(),
+        "entropy": (entropies * response_mask).sum(),
+        "gap_to_behaviour": ((logprobs - old_logprobs).abs() * response_mask).sum(),
+        "returns": kept.sum(dtype=torch.float64),
+        "returns_sq": (kept.double() ** 2).sum(),
+        "errors": errors.sum(dtype=torch.float64),
+        "errors_sq": (errors.double() ** 2).sum(),
+        **policy_kl(logprobs, old_logprobs, ref_logprobs, response_mask),
+    }
+    return {name: float(value) for name, value in sums.items()}
+
+
+def add_sums(total: Sums, more: Sums) -> Sums:
+    """Add two sets of sums; a name that is in one only counts as 0 in the other."""
+    return {name: total.get(name, 0.0) + more.get(name, 0.0) for name in (*total, *(more.keys() - total.keys()))}
+
+
+def kl_per_completion(sums: Sums, estimator: str = "kl_k3") -> float:
+    """Mean over completions of the KL from the reference, in nats."""
+    return sums[estimator] / max(sums["completions"], 1)
+
+
+def step_metrics(sums: Sums) -> dict[str, float]:
+    """The curves of one step. KL is in nats a completion; entropy and gap in nats a token; losses are means a token."""
+    n_tokens = max(sums["tokens"], 1)
+    a_token = ("policy_loss", "value_loss", "entropy", "gap_to_behaviour", "clip_fraction", "value_clip_fraction")
+    return {
+        "score": sums["score"] / max(sums["completions"], 1),
+        "length": sums["tokens"] / max(sums["completions"], 1),
+        "kl_k1": kl_per_completion(sums, "kl_k1"),
+        "kl_k3": kl_per_completion(sums, "kl_k3"),
+        **{name: sums[name] / n_tokens for name in a_token},
+        "explained_variance": explained_variance(
+            sums["tokens"], sums["returns"], sums["returns_sq"], sums["errors"], sums["errors_sq"]
+        ),
+    }

@@ -1,0 +1,145 @@
+"""A temperature against the overconfidence of naive Bayes.
+
+Hard lines make many annotators err together, so verdicts are not independent given the truth and posteriors are too
+sure. The evidence `x_l` (sum of the log-likelihood ratios) is multiplied by one temperature `T`, usually below 1:
+
+    P(l wrong) = sigmoid(logit(pi) + T * x_l).
+
+`T` comes from two sources. Without any honeypot: the other verdicts on a line must predict an annotator's verdict,
+
+    max_T  sum_{l, i} log sum_z P(z | verdicts of the others on l, T) P(verdict of i on l | z),
+
+the pseudo-likelihood of Besag (1975, doi:10.2307/2987782): 1 when verdicts are independent given the truth, less
+when lines are hard. With honeypots: the log-loss of the posteriors of honeypot lines, each computed without its own
+contribution to the annotators' counts, so that it is held out; the first is then the centre of the prior of `T`.
+
+Departs from the paper (arXiv:2503.15129): the paper does not temper. Temperature scaling: Guo et al. 2017,
+arXiv:1706.04599.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from crlhf.reliability.honeypot_beta import BetaCounts
+from crlhf.reliability.labels import Labels
+from crlhf.reliability.verdicts import Floats
+
+LOWEST, HIGHEST = 0.05, 1.5
+_RELATIVE_SD = 0.5  # of the prior of T around what the pseudo-likelihood says
+_WORTH = 2.0  # nats by which a temperature must beat 1 before it is believed
+_SAMPLE = 100_000  # verdicts that the pseudo-likelihood looks at
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)), without overflow."""
+    return 0.5 * (1 + np.tanh(x / 2))
+
+
+def logit(p: Floats | float) -> Floats:
+    """log(p / (1 - p))."""
+    odds: Floats = np.log(p) - np.log1p(-np.asarray(p))
+    return odds
+
+
+def evidence_weights(sensitivity: BetaCounts, specificity: BetaCounts) -> Floats:
+    """Log-likelihood ratio, wrong against correct, of the verdicts `ok` and `wrong` of each annotator, (A, 2)."""
+    sens, spec = sensitivity.mean, specificity.mean
+    return np.stack([np.log((1 - sens) / spec), np.log(sens / (1 - spec))], 1)
+
+
+def held_out_evidence(
+    labels: Labels, lines: npt.NDArray[np.intp], sensitivity: BetaCounts, specificity: BetaCounts
+) -> Floats:
+    """Evidence on lines of known truth with each line's own contribution taken out of the annotators' counts.
+
+    Args:
+        labels: the labels.
+        lines: (n,) lines of known truth.
+        sensitivity: (A,) posterior counts that include the lines at their weight.
+        specificity: the same.
+
+    Returns:
+        (n,) evidence that the line is wrong.
+    """
+    sub = labels.matrix[lines]
+    row = np.repeat(np.arange(len(lines)), np.diff(sub.indptr))
+    annotator, is_marked = sub.indices // 2, sub.indices % 2 == 1
+    own = labels.weight[lines][row] * sub.data
+    is_wrong = labels.is_wrong[lines][row] == 1
+
+    def left(counts: Floats, is_in: npt.NDArray[np.bool_]) -> Floats:
+        counted = counts[annotator]
+        rest: Floats = counted - np.where(is_in, np.minimum(own, 0.95 * counted), 0.0)
+        return rest
+
+    caught, missed = left(sensitivity.hits, is_wrong & is_marked), left(sensitivity.misses, is_wrong & ~is_marked)
+    passed, accused = left(specificity.hits, ~is_wrong & ~is_marked), left(specificity.misses, ~is_wrong & is_marked)
+    given_wrong = np.where(is_marked, caught, missed) / (caught + missed)
+    given_ok = np.where(is_marked, accused, passed) / (passed + accused)
+    evidence = np.log(given_wrong / given_ok) * sub.data
+    return np.bincount(row, weights=evidence, minlength=len(lines)).astype(np.float64)
+
+
+def temperature_from_agreement(
+    labels: Labels, evidence: Floats, prior_wrong: float, sensitivity: BetaCounts, specificity: BetaCounts
+) -> float:
+    """The temperature at which the other verdicts on a line best predict each verdict; at most 1.
+
+    It is 1 when nothing can be said: no line with two verdicts, or a gain of less than two nats.
+    """
+    from scipy.optimize import minimize_scalar
+
+    step = max(1, int(labels.matrix.nnz // _SAMPLE))
+    lines = np.arange(0, len(labels.truth), step)
+    sub = labels.matrix[lines]
+    column = sub.indices
+    weights = evidence_weights(sensitivity, specificity).ravel()
+    others = np.repeat(evidence[lines], np.diff(sub.indptr)) - weights[column]
+    sens, spec = sensitivity.mean, specificity.mean
+    given_wrong = np.stack([1 - sens, sens], 1).ravel()[column]
+    given_ok = np.stack([spec, 1 - spec], 1).ravel()[column]
+    if not len(column):
+        return 1.0
+
+    def loss(temperature: float) -> float:
+        wrong = sigmoid(logit(prior_wrong) + temperature * others)
+        return -float(np.log(wrong * given_wrong + (1 - wrong) * given_ok).sum())
+
+    best = minimize_scalar(loss, bounds=(LOWEST, 1.0), method="bounded", options={"xatol": 0.01})
+    return float(best.x) if loss(1.0) - best.fun > _WORTH else 1.0
+
+
+def temperature_from_honeypots(evidence: Floats, is_wrong: Floats, centre: float) -> float:
+    """The temperature that lowers the held-out log-loss of honeypot lines, under a normal prior around `centre`.
+
+    The found one is averaged with `centre` by the evidence for each (Laplace's approximation), so that a sample too
+    small to tell changes little.
+
+    Args:
+        evidence: (n,) held-out evidence.
+        is_wrong: (n,) 1 for wrong lines.
+        centre: what the prior is centred at.
+    """
+    if not len(evidence):
+        return centre
+    share = (is_wrong.sum() + 1) / (len(is_wrong) + 2)
+    base, sd = logit(float(share)), _RELATIVE_SD * centre
+    sign = 1 - 2 * is_wrong
+
+    def loss(temperature: float) -> float:
+        return float(np.logaddexp(0, sign * (base + temperature * evidence)).sum())
+
+    t = centre
+    for _ in range(50):  # Newton on a convex function of one variable, kept inside its bounds
+        p = sigmoid(base + t * evidence)
+        slope = float(((p - is_wrong) * evidence).sum()) + (t - centre) / sd**2
+        curve = float((p * (1 - p) * evidence**2).sum()) + 1 / sd**2
+        step = float(np.clip(slope / curve, -0.2, 0.2))
+        t = float(np.clip(t - step, LOWEST, HIGHEST))
+        if abs(step) < 1e-6:
+            break
+    gain = loss(centre) - loss(t) - (t - centre) ** 2 / (2 * sd**2) - 0.5 * np.log(curve * sd**2)
+    trust = 1 / (1 + np.exp(-np.clip(gain, -500, 500)))
+    return float(trust * t + (1 - trust) * centre)

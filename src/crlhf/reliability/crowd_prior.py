@@ -1,0 +1,118 @@
+"""The prior of an annotator's sensitivity and specificity, learned from the whole crowd (empirical Bayes).
+
+A crowd is a mixture of kinds of annotators: experts, lazy ones, coin flippers, adversaries. The prior is a mixture of
+Beta kernels at fixed places `m_k` in (0, 1), all of the same strength `nu`; only their weights `pi` are learned:
+
+    two coins: sum_jk pi_jk Beta(sens; nu m_j, nu (1 - m_j)) Beta(spec; nu m_k, nu (1 - m_k)),
+    one coin:  sum_k  rho_k Beta(p; nu m_k, nu (1 - m_k)) with sens = spec = p.
+
+Both parts are in the mixture, so a crowd of one-coin annotators is recognised as one. Given an annotator's (soft) hits
+and misses the posterior is again a mixture, whose first two moments are matched by one Beta distribution: every M-step
+of EM has pseudo-counts, more of them for annotators of whom little is known. The weights are the posterior mean under
+a Dirichlet prior around the params' own Beta distributions (one EM step for the weights in each call).
+
+Source: Robbins' empirical Bayes with a nonparametric prior (Laird 1978, doi:10.1080/01621459.1978.10480103); groups of
+annotators as in Venanzi et al. 2014, "Community-based Bayesian Aggregation Models", doi:10.1145/2566486.2567989.
+
+Departs from the paper (arXiv:2503.15129): the paper gives every annotator the same fixed prior.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crlhf.reliability.honeypot_beta import Belief, BetaCounts
+from crlhf.reliability.verdicts import Floats
+
+_CENTRES = np.array([0.01, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99])
+_NU = 12.0
+_SHARE_TIED = 0.4
+_STRENGTH = 5.0  # annotators that the Dirichlet prior of the kernels' weights counts as
+
+Pair = tuple[float, float]
+
+
+class CrowdPrior:
+    """The learned prior. `belief` both updates its weights and gives the annotators' posteriors.
+
+    Args:
+        accuracy: pseudo-counts of the prior before the crowd is seen, of the one-coin part.
+        sensitivity: the same of the two-coin part.
+        specificity: the same of the two-coin part.
+        coins: 1 leaves only the one-coin part.
+    """
+
+    def __init__(self, accuracy: Pair, sensitivity: Pair, specificity: Pair, coins: int = 2) -> None:
+        share_tied = 1.0 if coins == 1 else _SHARE_TIED
+        self._base_tied = share_tied * _discretised(accuracy)  # (K,)
+        self._base_pairs = (1 - share_tied) * np.outer(_discretised(sensitivity), _discretised(specificity))  # (K, K)
+        self._tied, self._pairs = self._base_tied, self._base_pairs
+
+    def belief(self, caught: Floats, missed: Floats, passed: Floats, accused: Floats) -> Belief:
+        """Posterior of each annotator, and one step of learning the kernels' weights.
+
+        Args:
+            caught: (A,) wrong lines marked; `missed`: wrong lines not marked.
+            missed: see `caught`. Counts may be fractions: the expected ones of EM.
+            passed: (A,) correct lines not marked; `accused`: correct lines marked.
+            accused: see `passed`.
+        """
+        if not len(caught):
+            return Belief(*(BetaCounts(caught, missed),) * 3)
+        log_sens, log_spec = _log_evidence(caught, missed), _log_evidence(passed, accused)  # (A, K)
+        log_tied = _log_evidence(caught + passed, missed + accused)
+        top_sens, top_spec = log_sens.max(1, keepdims=True), log_spec.max(1, keepdims=True)
+        top = np.maximum(top_sens + top_spec, log_tied.max(1, keepdims=True))
+        sens = np.exp(log_sens - top_sens)
+        spec = np.exp(log_spec - top_spec) * np.exp(top_sens + top_spec - top)
+        tied = np.exp(log_tied - top)
+        for_sens = sens * (spec @ self._pairs.T)  # (A, K), over the places of the sensitivity
+        for_spec = spec * (sens @ self._pairs)
+        for_tied = tied * self._tied
+        total = for_sens.sum(1, keepdims=True) + for_tied.sum(1, keepdims=True)
+        pooled = (caught + passed, missed + accused)
+        belief = Belief(
+            accuracy=_matched((for_tied / for_tied.sum(1, keepdims=True), *pooled)),
+            sensitivity=_matched((for_sens / total, caught, missed), (for_tied / total, *pooled)),
+            specificity=_matched((for_spec / total, passed, accused), (for_tied / total, *pooled)),
+        )
+        n = len(caught) + _STRENGTH
+        self._pairs = (self._pairs * (sens.T @ (spec / total)) + _STRENGTH * self._base_pairs) / n
+        self._tied = ((for_tied / total).sum(0) + _STRENGTH * self._base_tied) / n
+        return belief
+
+
+def _discretised(counts: Pair) -> Floats:
+    """Weights of the kernels that stand for `Beta(a, b)`: its density times the width of each kernel's cell, (K,)."""
+    from scipy.stats import beta
+
+    weights: Floats = beta.pdf(_CENTRES, *counts) * np.gradient(_CENTRES)
+    weights /= weights.sum()
+    return weights
+
+
+def _log_evidence(hits: Floats, misses: Floats) -> Floats:
+    """Log beta-binomial evidence of (A,) counts under each kernel, without the binomial coefficient, (A, K)."""
+    from scipy.special import betaln, gammaln
+
+    a, b = _NU * _CENTRES, _NU * (1 - _CENTRES)
+    total = gammaln(_NU + hits + misses)[:, None]
+    evidence: Floats = gammaln(a + hits[:, None]) + gammaln(b + misses[:, None]) - total - betaln(a, b)
+    return evidence
+
+
+def _matched(*parts: tuple[Floats, Floats, Floats]) -> BetaCounts:
+    """The Beta distribution with the mean and variance of a mixture of updated kernels.
+
+    Args:
+        parts: (responsibilities (A, K), hits (A,), misses (A,)); the responsibilities of all parts add up to 1.
+    """
+    first: Floats = np.zeros(1)
+    second: Floats = np.zeros(1)
+    for share, hits, misses in parts:
+        a, b = _NU * _CENTRES + hits[:, None], _NU * (1 - _CENTRES) + misses[:, None]
+        mean = a / (a + b)
+        first = first + (share * mean).sum(1)
+        second = second + (share * mean * (a + 1) / (a + b + 1)).sum(1)
+    strength = first * (1 - first) / np.maximum(second - first**2, 1e-12) - 1
+    return BetaCounts(first * strength, (1 - first) * strength)

@@ -1,0 +1,235 @@
+"""Semi-supervised Dawid-Skene EM with one or two coins.
+
+Source: Dawid & Skene 1979, doi:10.2307/2346806. Lines have a hidden truth; honeypots are clamped to theirs.
+
+    E-step: x_l = sum_i log P(verdict of i | wrong) / P(verdict of i | correct),  q_l = sigmoid(logit(pi) + x_l)
+    M-step: soft counts of hits and misses -> posterior means of sensitivity and specificity under `CrowdPrior`
+
+EM starts from the honeypots alone, and from the majority only where there is none: a crowd with more adversaries than
+experts is oriented right. Beta pseudo-counts act in every M-step. The class prior `pi` is that of the lines that are
+not honeypots, because the share of wrong lines among honeypots is a design. After EM has settled, a temperature is
+found (`calibration`); where it is below 1 verdicts are not independent, EM confirms itself, and the honeypots are worth
+more than the other lines: they are weighted by `1 / T**2` (at most 20) and EM goes on once more.
+
+Departs from the paper (arXiv:2503.15129), which estimates from honeypots alone; and from Dawid and Skene in the
+learned prior, the clamping, the down-weighting and the temperature.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crlhf.reliability.calibration import (
+    evidence_weights,
+    held_out_evidence,
+    logit,
+    sigmoid,
+    temperature_from_agreement,
+    temperature_from_honeypots,
+)
+from crlhf.reliability.crowd_prior import CrowdPrior
+from crlhf.reliability.honeypot_beta import Belief, BetaCounts
+from crlhf.reliability.labels import Labels
+from crlhf.reliability.verdicts import Bools, Floats
+
+_MOST_WEIGHT = 20.0
+_CLASS_BOUNDS = (0.005, 0.995)
+
+
+class Counted(NamedTuple):
+    """Hits and misses of each annotator on wrong and on correct lines, (A,) each; fractions in EM."""
+
+    caught: Floats
+    missed: Floats
+    passed: Floats
+    accused: Floats
+
+
+class Fit(NamedTuple):
+    """What EM found.
+
+    Attributes:
+        belief: (A,) posterior of each annotator's rates, with the information that hidden truth costs taken off.
+        weights: (A, 2) tempered evidence, wrong against correct, of a verdict `ok` and of a verdict `wrong`.
+        posterior_wrong: (N,) P(line wrong | verdicts), honeypots too, as if their truth were not known.
+        prior_wrong: P(line wrong) before any verdict.
+        temperature: what the evidence was multiplied by; in `weights` already.
+        n_iterations: E-steps done.
+        has_converged: False: stopped at the limit.
+    """
+
+    belief: Belief
+    weights: Floats
+    posterior_wrong: Floats
+    prior_wrong: float
+    temperature: float
+    n_iterations: int
+    has_converged: bool
+
+
+class _Steps(NamedTuple):
+    prior: CrowdPrior
+    carried: Counted | None
+    prior_wrong: float | None
+    max_iterations: int
+    tolerance: float
+
+
+class _State(NamedTuple):
+    belief: Belief
+    prior_wrong: float
+    evidence: Floats
+    n_iterations: int
+    has_converged: bool
+
+
+def fit(
+    labels: Labels,
+    prior: CrowdPrior,
+    *,
+    prior_wrong: float | None = None,
+    temperature: float | None = None,
+    carried: Counted | None = None,
+    max_iterations: int = 60,
+    tolerance: float = 1e-4,
+) -> Fit:
+    """Run EM.
+
+    Args:
+        labels: the labels; lines of known truth are clamped.
+        prior: the prior of the annotators' rates, learned on the way.
+        prior_wrong: P(line wrong) before any verdict; None estimates it.
+        temperature: None finds it.
+        carried: counts of earlier rounds.
+        max_iterations: at most so many E-steps in each of the two passes.
+        tolerance: EM has settled when the rates move by no more on average.
+
+    Returns:
+        The fit. Without labels the rates are the prior's and arrays are empty; without honeypots the orientation rests
+        on the prior, in which most annotators are better than chance.
+    """
+    steps = _Steps(prior, carried, prior_wrong, max_iterations, tolerance)
+    state = _iterate(labels, steps, *_start(labels))
+    found = _temperature(labels, state) if temperature is None else temperature
+    boost = min(max(found**-2, 1.0), _MOST_WEIGHT)
+    if labels.is_known.any() and boost > 1.1:
+        boosted = labels._replace(weight=labels.weight * np.where(labels.is_known, boost, 1.0))
+        again = _iterate(boosted, steps, _posterior(state, 1.0), boosted.weight)
+        state = again._replace(n_iterations=again.n_iterations + state.n_iterations)
+        found = _temperature(boosted, state) if temperature is None else temperature
+    else:
+        boost = 1.0
+    weights = found * evidence_weights(state.belief.sensitivity, state.belief.specificity)
+    posterior = _posterior(state, found)
+    return Fit(
+        _honest(labels, state, posterior, boost),
+        weights,
+        posterior,
+        state.prior_wrong,
+        found,
+        state.n_iterations,
+        state.has_converged,
+    )
+
+
+def _start(labels: Labels) -> tuple[Floats, Floats]:
+    """First responsibilities and M-step weights: honeypots alone, or the share of marks where there is none."""
+    known = labels.is_known
+    if known.any():
+        return labels.is_wrong, np.where(known, labels.weight, 0.0)
+    n_marks = labels.matrix @ np.tile([0.0, 1.0], labels.n_annotators)
+    n_verdicts = labels.matrix @ np.ones(2 * labels.n_annotators)
+    return (n_marks + 0.5) / (n_verdicts + 1), labels.weight
+
+
+def _iterate(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floats) -> _State:
+    """Alternate M-steps and E-steps until the rates settle.
+
+    Args:
+        labels: the labels.
+        steps: what an M-step needs besides.
+        responsibility: (N,) P(line wrong) that the first M-step starts from, where `weight` is above 0.
+        weight: (N,) weights of lines in the first M-step.
+    """
+    prior_wrong = _class_prior(labels, responsibility, steps.prior_wrong, weight > 0)
+    belief = _m_step(labels, steps, responsibility, weight)
+    rates = _rates(belief)
+    for n in range(1, steps.max_iterations + 1):
+        evidence = labels.matrix @ evidence_weights(belief.sensitivity, belief.specificity).ravel()
+        state = _State(belief, prior_wrong, evidence, n, False)
+        responsibility = _posterior(state, 1.0)
+        prior_wrong = _class_prior(labels, responsibility, steps.prior_wrong)
+        belief = _m_step(labels, steps, responsibility, labels.weight)
+        moved = _rates(belief)
+        if n > 2 and np.abs(moved - rates).sum() <= steps.tolerance * len(rates):
+            return state._replace(has_converged=True)
+        rates = moved
+    return state
+
+
+def _m_step(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floats) -> Belief:
+    """Soft counts of each annotator, honeypots clamped, and the posterior under the learned prior."""
+    responsibility = np.where(labels.is_known, labels.is_wrong, responsibility)
+    wrong = labels.counts(responsibility * weight)
+    correct = labels.counts((1 - responsibility) * weight)
+    counts = Counted(wrong[:, 1], wrong[:, 0], correct[:, 0], correct[:, 1])
+    if steps.carried is not None:
+        counts = Counted(*(now + before for now, before in zip(counts, steps.carried, strict=True)))
+    return steps.prior.belief(*counts)
+
+
+def _rates(belief: Belief) -> Floats:
+    return np.concatenate([belief.sensitivity.mean, belief.specificity.mean])
+
+
+def _posterior(state: _State, temperature: float) -> Floats:
+    """P(line wrong | verdicts), honeypots too, (N,)."""
+    return sigmoid(logit(state.prior_wrong) + temperature * state.evidence)
+
+
+def _class_prior(labels: Labels, responsibility: Floats, fixed: float | None, counted: Bools | None = None) -> float:
+    """P(line wrong) over the lines that are not honeypots, two pseudo-lines at the honeypots' share added."""
+    if fixed is not None:
+        return fixed
+    known = labels.is_known
+    share = (labels.is_wrong.sum() + 1) / (known.sum() + 2)
+    free = ~known if counted is None else ~known & counted
+    estimate = (responsibility[free].sum() + 2 * share) / (free.sum() + 2)
+    return float(np.clip(estimate, *_CLASS_BOUNDS))
+
+
+def _temperature(labels: Labels, state: _State) -> float:
+    """The temperature from agreement, corrected by held-out honeypots where there are some."""
+    rates = (state.belief.sensitivity, state.belief.specificity)
+    centre = temperature_from_agreement(labels, state.evidence, state.prior_wrong, *rates)
+    lines = np.flatnonzero(labels.is_known)
+    if not len(lines):
+        return centre
+    return temperature_from_honeypots(held_out_evidence(labels, lines, *rates), labels.is_wrong[lines], centre)
+
+
+def _honest(labels: Labels, state: _State, posterior: Floats, boost: float) -> Belief:
+    """Widen the beliefs: take off the extra weight of honeypots and the information that hidden truth costs.
+
+    A line of posterior `q` misses `q (1 - q) ((hit - r) / (r (1 - r)))**2` of a rate's information (Louis 1982,
+    doi:10.1111/j.2517-6161.1982.tb01203.x), other rates taken as known.
+    """
+    hidden = labels.counts(np.where(labels.is_known, 0.0, posterior * (1 - posterior)) * labels.weight)  # (A, 2)
+    extra = (boost - 1) * labels.weight * labels.is_known
+    extra_wrong = labels.counts(extra * labels.is_wrong).sum(1)
+    extra_correct = labels.counts(extra * (1 - labels.is_wrong)).sum(1)
+
+    def widened(counts: BetaCounts, hits: Floats, misses: Floats, extra: Floats) -> BetaCounts:
+        rate, total = counts.mean, counts.hits + counts.misses
+        missing = (hits * (1 - rate) ** 2 + misses * rate**2) / (rate * (1 - rate))
+        strength = np.maximum(total - missing - extra, np.minimum(total, 2.0))
+        return BetaCounts(rate * strength, (1 - rate) * strength)
+
+    belief = state.belief
+    return Belief(
+        widened(belief.accuracy, np.zeros(1), np.zeros(1), extra_wrong + extra_correct),
+        widened(belief.sensitivity, hidden[:, 1], hidden[:, 0], extra_wrong),
+        widened(belief.specificity, hidden[:, 0], hidden[:, 1], extra_correct),
+    )

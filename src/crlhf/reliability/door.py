@@ -1,0 +1,120 @@
+"""A generic door: aggregate any binary crowd labels, without the rest of the pipeline.
+
+Columns are crowd-kit's (`task`, `worker`, `label`), so that its data sets and this project's statistics meet. Label 1
+plays the part of a line marked wrong, label 0 of one judged correct.
+
+Departs from the paper (arXiv:2503.15129): tasks stand alone; nothing is a line of a program.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from crlhf.errors import InputError
+from crlhf.params import ReliabilityParams
+from crlhf.reliability.calibration import logit, sigmoid
+from crlhf.reliability.estimators import find, is_em
+from crlhf.reliability.labels import code_table
+from crlhf.reliability.record import count_verdicts, reasons_of, reliabilities_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METHODS = ("dawid_skene", "one_coin_dawid_skene", "honeypot_beta", "l1_logistic", "majority")
+"""Names that `aggregate_labels` takes."""
+
+
+class Aggregated(NamedTuple):
+    """What the generic door gives.
+
+    Attributes:
+        posteriors: columns task, probability (that the label is 1), by task. Gold tasks are listed with the posterior
+            that their labels give, not with their gold.
+        annotators: schema RELIABILITIES with `annotator_id` renamed to `worker`; sensitivity is P(label 1 | truth 1).
+        temperature: what the evidence was multiplied by; 1 for methods that are not tempered.
+        orientation: gold, or assumed when there is none.
+    """
+
+    posteriors: pd.DataFrame
+    annotators: pd.DataFrame
+    temperature: float
+    orientation: str
+
+
+def aggregate_labels(
+    labels: pd.DataFrame, gold: pd.Series | None = None, *, method: str = "dawid_skene", seed: int = 0
+) -> Aggregated:
+    """Aggregate binary labels.
+
+    Args:
+        labels: columns task, worker, label; labels are 0 or 1. A worker may label a task twice; both count.
+        gold: true labels of some tasks, 0 or 1, indexed by task; tasks that nobody labelled are ignored.
+        method: one of `METHODS`.
+        seed: of the folds of cross-validation (l1_logistic).
+
+    Returns:
+        Posteriors by task and annotators by worker; two empty tables for an empty one.
+
+    Raises:
+        InputError: a column is missing, a label is not 0 or 1, a task or worker is missing, or the method is unknown.
+    """
+    import pandas as pd
+
+    _check(labels, gold, method)
+    coded = code_table(labels, gold)
+    params = _params(method)
+    found = find(coded.labels, params, seed=seed)
+    share = (coded.labels.is_wrong.sum() + 1) / (coded.labels.is_known.sum() + 2)
+    prior = share if found.prior_wrong is None else found.prior_wrong
+    weights = np.where(found.is_kept[:, None], found.weights, 0.0)
+    evidence = coded.labels.matrix @ weights.ravel()
+    counts = count_verdicts(coded.labels)
+    reasons = found.reasons or reasons_of(
+        found.belief, counts, coins=params.coins, min_honeypots=params.min_honeypots, is_em=is_em(params)
+    )
+    frame = reliabilities_frame(found, counts, np.asarray(coded.workers, object), method, reasons)
+    return Aggregated(
+        pd.DataFrame({"task": coded.tasks, "probability": sigmoid(logit(float(prior)) + evidence)}),
+        frame.rename(columns={"annotator_id": "worker"}),
+        found.temperature,
+        "gold" if coded.labels.is_known.any() else "assumed",
+    )
+
+
+def _params(method: str) -> ReliabilityParams:
+    """Priors that do not prefer either class."""
+    return ReliabilityParams.model_validate(
+        {
+            "estimator": "dawid_skene" if method == "one_coin_dawid_skene" else method,
+            "coins": 1 if method == "one_coin_dawid_skene" else 2,
+            "prior_accuracy": (4, 2),
+            "prior_sensitivity": (2, 1),
+            "prior_specificity": (2, 1),
+            "line_correlation": 0.0,
+            "min_honeypots": 1,
+        }
+    )
+
+
+def _check(labels: pd.DataFrame, gold: pd.Series | None, method: str) -> None:
+    """Raise InputError for what cannot be aggregated."""
+    if method not in METHODS:
+        raise InputError(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    missing = [name for name in ("task", "worker", "label") if name not in labels.columns]
+    if missing:
+        raise InputError(f"labels: column {missing[0]!r} is missing; needed are task, worker and label")
+    for name in ("task", "worker"):
+        if labels[name].isna().any():
+            row = int(np.flatnonzero(labels[name].isna())[0]) + 1
+            raise InputError(f"labels: row {row} has no {name}")
+    is_binary = labels["label"].isin([0, 1]).to_numpy()
+    if not is_binary.all():
+        row = int(np.flatnonzero(~is_binary)[0])
+        raise InputError(f"labels: row {row + 1} has the label {labels['label'].iloc[row]!r}; it must be 0 or 1")
+    if gold is not None and not gold.isin([0, 1]).all():
+        bad = gold[~gold.isin([0, 1])]
+        raise InputError(f"gold: task {bad.index[0]!r} has the label {bad.iloc[0]!r}; it must be 0 or 1")
+    if gold is not None and gold.index.has_duplicates:
+        raise InputError(f"gold: task {gold.index[gold.index.duplicated()][0]!r} is listed twice")

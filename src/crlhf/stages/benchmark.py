@@ -1,0 +1,165 @@
+"""What the benchmark stages share: write programs with one policy under a protocol, run them, keep every verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crlhf.fetch import cache_folder
+from crlhf.params import BenchmarkParams
+from crlhf.schema import BENCHMARK_SAMPLES, Summary
+from crlhf.stages.programs import run_programs
+from crlhf.stages.sampling import Sampling, sample
+from crlhf.store import read_json, records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crlhf.evaluation.protocols import Protocol
+    from crlhf.policy.generation import Sample
+    from crlhf.stages.runner import Context
+
+
+class Task(NamedTuple):
+    """Problems as one protocol words them for one policy, and the policy, loaded."""
+
+    protocol: Protocol
+    is_chat: bool
+    problems: list[dict[str, Any]]
+    inputs: list[str]
+    model: Any
+    tokenizer: Any
+
+
+class Policy(NamedTuple):
+    """A policy to be scored: its full name, its id, its weights, and whether a simulated crowd taught it."""
+
+    name: str
+    policy_id: str
+    folder: Path
+    adapter: Path | None
+    is_simulated: bool
+
+
+def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
+    """Write the table `<benchmark>_<policy>`: empty, with a word, when the benchmark's problems are not there."""
+    import pandas as pd
+
+    from crlhf.evaluation.protocols import get_protocol
+
+    name = f"{benchmark}_{context.policy}"
+    every_problem = context.store.read("problems")
+    every = every_problem[(every_problem["source"] == benchmark) & (every_problem["split"] == "test")]
+    problems = every[: params.limit]
+    if problems.empty:
+        context.say(f"{benchmark}: WARNING: its problems are not there, so it is not scored")
+        context.store.write(name, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
+        return Summary({"n_problems": 0}, {"subset": "not scored: problems are missing"})
+    policy = find_policy(context)
+    task = _task(context, get_protocol(params.protocol), policy, every_problem, records(problems))
+    settings = _settings(context, task)
+    journal = context.journal(name, policy.policy_id, task.protocol.sha256, task.inputs, settings)
+    samples = sample(task.model, task.tokenizer, task.inputs, settings, journal, f"{name}: writing")
+    table = _judge(context, name, task, samples)
+    protocol = task.protocol
+    table = table.assign(benchmark=benchmark, protocol=protocol.id, policy=context.policy, policy_id=policy.name)
+    context.store.write(name, table[list(BENCHMARK_SAMPLES.column_names)])
+    journal.finish()
+    return _summary(context, table, task, policy, subset_name(len(problems), len(every)))
+
+
+def subset_name(n: int, n_all: int) -> str:
+    """How a report names the problems that were used: `all 164`, or `first 16 of 164`."""
+    return f"all {n_all}" if n == n_all else f"first {n} of {n_all}"
+
+
+def find_policy(context: Context) -> Policy:
+    """The policy that the stage scores: the base, or the base with the tuned adapter."""
+    from crlhf.policy.base import policy_folder
+
+    if context.policy == "base":
+        base = read_json(context.path("models/base_policy.json"))
+        return Policy(base["name"], base["policy_id"], policy_folder(base, cache_folder()), None, False)
+    tuned = read_json(context.path("models/ppo/manifest.json"))
+    folder = policy_folder(tuned["base"], cache_folder())
+    return Policy(tuned["name"], tuned["policy_id"], folder, context.path("models/ppo/adapter"), tuned["is_simulated"])
+
+
+def _task(
+    context: Context, protocol: Protocol, policy: Policy, every_problem: pd.DataFrame, problems: list[dict[str, Any]]
+) -> Task:
+    """Load the policy and word the problems for it."""
+    from crlhf.policy.base import load_policy
+
+    model, tokenizer = load_policy(policy.folder, policy.adapter)
+    is_chat = bool(protocol.chat_user and tokenizer.chat_template)
+
+    def chat_template(messages: list[dict[str, str]]) -> str:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+
+    by_id = {row["problem_id"]: row for row in records(every_problem)}
+    shots = [by_id[problem_id] for problem_id in protocol.shots]
+    inputs = [protocol.model_input(row, shots, chat_template=chat_template if is_chat else None) for row in problems]
+    return Task(protocol, is_chat, problems, inputs, model, tokenizer)
+
+
+def _settings(context: Context, task: Task) -> Sampling:
+    params = context.params.benchmarks
+    return Sampling(
+        n=params.n_samples,
+        max_new_tokens=params.max_new_tokens,
+        temperature=params.temperature,
+        stops=task.protocol.chat_stops if task.is_chat else task.protocol.stops,
+        seed=context.params.seed,
+        batch_size=params.batch_size,
+    )
+
+
+def _judge(context: Context, name: str, task: Task, samples: list[Sample]) -> pd.DataFrame:
+    """The samples with their verdicts, under the protocol's own time limit."""
+    import pandas as pd
+
+    protocol, problems = task.protocol, task.problems
+    codes = [protocol.cut(drawn.text, is_chat=task.is_chat) for drawn in samples]
+    programs = [
+        protocol.program(problems[drawn.input_no], code, f"{drawn.input_no}/{drawn.sample_no}", is_chat=task.is_chat)
+        for drawn, code in zip(samples, codes, strict=True)
+    ]
+    limits = context.params.sandbox.model_copy(update={"timeout_s": protocol.timeout_s})
+    verdicts = run_programs(programs, limits, f"{name}: running")
+    return pd.DataFrame(
+        {
+            "problem_id": problems[drawn.input_no]["problem_id"],
+            "sample_no": drawn.sample_no,
+            "code": code,
+            "n_tokens": len(drawn.token_ids),
+            "finish_reason": drawn.finish_reason,
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "isolation": verdict.isolation,
+        }
+        for drawn, code, verdict in zip(samples, codes, verdicts, strict=True)
+    )
+
+
+def _summary(context: Context, table: pd.DataFrame, task: Task, policy: Policy, subset: str) -> Summary:
+    params, protocol = context.params.benchmarks, task.protocol
+    metrics: dict[str, float] = {
+        f"n_{verdict}": int((table["verdict"] == verdict).sum()) for verdict in ("pass", "fail", "timeout", "error")
+    }
+    metrics |= {
+        "n_problems": int(table["problem_id"].nunique()),
+        "n_truncated": int((table["finish_reason"] == "length").sum()),
+        "pass_rate": round(float((table["verdict"] == "pass").mean()), 9),
+        "mean_tokens": round(float(table["n_tokens"].mean()), 6),
+    }
+    facts = {
+        "subset": subset,
+        "protocol": protocol.id,
+        "protocol_sha256": protocol.sha256,
+        "sampling": f"temperature {params.temperature}, {params.n_samples} a problem, {params.max_new_tokens} tokens",
+        "policy": policy.name,
+        "policy_id": policy.policy_id,
+        "isolation": ", ".join(sorted(table["isolation"].unique())),
+    }
+    return Summary(metrics, facts, is_simulated=policy.is_simulated)

@@ -1,0 +1,117 @@
+"""Stage `ppo`: a LoRA adapter tuned on the annotated completions."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crlhf.errors import InputError
+from crlhf.fetch import cache_folder, sha256_file
+from crlhf.schema import Summary
+from crlhf.stages.runner import digest
+from crlhf.store import Journal, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crlhf.policy.ppo import PPOResult
+    from crlhf.stages.runner import Context
+
+SECTIONS = ("seed", "ppo")
+FOLDER = "models/ppo"
+MANIFEST = "manifest.json"
+
+
+def run(context: Context) -> Summary:
+    """Write the folder `models/ppo` (adapter, value head, manifest) and the table `ppo_steps`.
+
+    Training works in a folder of its own, with checkpoints; an interrupted run goes on there and ends with the same
+    weights. The finished adapter is copied to `models/ppo`.
+    """
+    from crlhf.policy.base import load_policy, policy_folder
+    from crlhf.policy.ppo import train_ppo
+
+    base = read_json(context.path("models/base_policy.json"))
+    is_simulated = read_json(context.path("metrics/stages/rewards.json"))["is_simulated"]
+    rollouts, temperature = _rollouts(context)
+    inputs = (base, context.params.ppo.model_dump(), context.params.seed, rollouts.to_dict("records"))
+    work = context.work_folder("ppo", *inputs)
+    steps = Journal(work / "steps.jsonl", digest(*inputs))
+    model, tokenizer = load_policy(policy_folder(base, cache_folder()))
+
+    def on_step(step: int, metrics: dict[str, float]) -> None:
+        steps.append(str(step), metrics)
+        context.run.log_step(step, metrics)
+
+    result = train_ppo(
+        model,
+        tokenizer,
+        rollouts,
+        context.params.ppo,
+        temperature=temperature,
+        seed=context.params.seed,
+        folder=work,
+        on_step=on_step,
+    )
+    _keep(context, base, work, is_simulated=is_simulated)
+    table = steps_table(steps.entries)
+    context.store.write("ppo_steps", table)
+    shutil.rmtree(work)
+    context.run.log_artifact(context.path(FOLDER), "policy")
+    return _summary(table, rollouts, result, is_simulated=is_simulated)
+
+
+def steps_table(entries: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """The curves as the table PPO_STEPS; wall times (`wall/...`) stay out of it, so that equal runs are equal."""
+    import pandas as pd
+
+    rows = [
+        (int(step), name, value)
+        for step, metrics in entries.items()
+        for name, value in metrics.items()
+        if not name.startswith("wall/")
+    ]
+    return pd.DataFrame(rows, columns=["step", "name", "value"]).sort_values(["step", "name"], ignore_index=True)
+
+
+def _rollouts(context: Context) -> tuple[pd.DataFrame, float]:
+    """Scored completions with tokens and rewards, and their temperature; one without a reward is left out, not 0."""
+    completions = context.store.read("completions")
+    scores = context.store.read("scores")[["completion_id", "reward"]]
+    joined = completions.merge(scores, on="completion_id", validate="one_to_one")
+    columns = ["completion_id", "problem_id", "prompt_token_ids", "token_ids", "logprobs", "reward"]
+    rollouts = joined.loc[joined["token_ids"].map(len) > 0, columns].reset_index(drop=True)
+    if rollouts.empty:
+        raise InputError("data/tables/scores.parquet: no scored completion has tokens to learn from")
+    return rollouts, float(completions["temperature"].iloc[0])
+
+
+def _keep(context: Context, base: dict[str, Any], work: Path, *, is_simulated: bool) -> None:
+    """Copy the finished adapter and value head to `models/ppo` and write the manifest beside them."""
+    target = context.path(FOLDER)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copytree(work / "adapter", target / "adapter")
+    shutil.copy2(work / "value_head.safetensors", target / "value_head.safetensors")
+    adapter = sha256_file(target / "adapter" / "adapter_model.safetensors")
+    teacher = "a simulated crowd" if is_simulated else "a human crowd"
+    manifest = {
+        "name": f"{base['name']} + LoRA tuned by PPO on {teacher}",
+        "policy_id": f"{base['policy_id']}+{adapter[:12]}",
+        "adapter_sha256": adapter,
+        "base": base,
+        "is_simulated": is_simulated,
+    }
+    write_json(target / MANIFEST, manifest)
+
+
+def _summary(table: pd.DataFrame, rollouts: pd.DataFrame, result: PPOResult, *, is_simulated: bool) -> Summary:
+    last = table[table["step"] == table["step"].max()].set_index("name")["value"].dropna()
+    metrics = {f"last/{name}": round(float(value), 9) for name, value in last.items()}
+    metrics |= {
+        "n_rollouts": len(rollouts),
+        "n_steps": int(table["step"].max()),
+        "mean_reward": round(float(rollouts["reward"].mean()), 9),
+    }
+    return Summary(metrics, {"stopped": result.stopped_reason or "all epochs done"}, is_simulated=is_simulated)

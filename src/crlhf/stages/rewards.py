@@ -1,0 +1,68 @@
+"""Stage `rewards`: from verdicts and reliabilities to the reward of each completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crlhf.errors import InputError
+from crlhf.schema import Summary
+from crlhf.stages.reliabilities import MODEL
+from crlhf.store import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crlhf.stages.runner import Context
+
+SECTIONS = ("rewards",)
+
+
+def run(context: Context) -> Summary:
+    """Write `line_posteriors` and `scores`; with a simulated crowd also compare them with its truth."""
+    from crlhf.rewards import left_out, line_posteriors, scores
+
+    params, store = context.params.rewards, context.store
+    model = read_json(context.path(MODEL))
+    prior = params.prior_correct if model["prior_correct"] is None else model["prior_correct"]
+    completions = store.read("completions")
+    posteriors = line_posteriors(store.read("validated"), store.read("items"), store.read("reliabilities"), prior)
+    scored = scores(posteriors, completions, params)
+    if scored.empty:
+        raise InputError(
+            "data/tables/validated.parquet: no completion has the verdicts that rewards.min_annotators asks for"
+        )
+    store.write("line_posteriors", posteriors)
+    store.write("scores", scored)
+    missing = left_out(posteriors, completions, params)
+    metrics = {f"n_{name}": count for name, count in missing._asdict().items()} | {
+        "n_scored": len(scored),
+        "mean_aligned_score": _rounded(scored["aligned_score"].mean()),
+        "mean_reward": _rounded(scored["reward"].mean()),
+        "sd_reward": _rounded(scored["reward"].std(ddof=0)),
+        "share_tied": _rounded(scored["is_tied"].mean()),
+        "prior_correct": prior,
+    }
+    if model["is_simulated"]:
+        metrics |= simulated_errors(posteriors, scored, store.read("line_truths"))
+    return Summary(metrics, {"kind": params.kind}, is_simulated=model["is_simulated"])
+
+
+def simulated_errors(posteriors: pd.DataFrame, scored: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:
+    """How near posteriors and aligned scores come to the simulated truth (not to be had with a human crowd)."""
+    import numpy as np
+
+    lines = posteriors.merge(truths, on=["completion_id", "line_no"], validate="one_to_one")
+    marked = lines["posterior"] < 0.5
+    truth = 1 - lines.groupby("completion_id")["is_wrong"].mean()
+    error = scored.set_index("completion_id")["aligned_score"] - truth
+    wrong = lines["is_wrong"]
+    return {
+        "simulated/line_accuracy": _rounded((marked == wrong).mean()),
+        "simulated/wrong_line_recall": _rounded(marked[wrong].mean()) if wrong.any() else 0.0,
+        "simulated/aligned_score_rmse": _rounded(np.sqrt((error**2).mean())),
+    }
+
+
+def _rounded(value: float) -> float:
+    """Nine decimals: enough to read, and the same wherever sums are added in another order."""
+    return round(float(value), 9)

@@ -1,0 +1,94 @@
+"""Running one stage: params in, tables out, a summary for DVC and Dagster, a child run for MLflow.
+
+The summary depends on inputs and params only; wall time goes to `.crlhf/timings/`, which nothing depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crlhf.params import Params, load_params
+from crlhf.schema import Summary
+from crlhf.stages import instance_name, summary_path
+from crlhf.store import Journal, Store, write_json
+
+if TYPE_CHECKING:
+    from crlhf.tracking import StageRun
+
+
+class Context(NamedTuple):
+    """What a stage works with.
+
+    Attributes:
+        params: the whole of params.yaml.
+        store: the tables.
+        policy: base or tuned for stages that are run per policy, else None.
+        say: prints one line for the person who waits.
+        run: the stage's MLflow run; a null object when tracking is off.
+    """
+
+    params: Params
+    store: Store
+    policy: str | None
+    say: Callable[[str], None]
+    run: StageRun
+
+    def path(self, relative: str) -> Path:
+        """The absolute path of `relative`, a path below the project's root."""
+        return self.store.path(relative)
+
+    def work_folder(self, name: str, *inputs: object) -> Path:
+        """A folder for unfinished work, named by a hash of what the work depends on."""
+        return self.path(f".crlhf/work/{name}-{digest(*inputs)[:16]}")
+
+    def journal(self, name: str, *inputs: object) -> Journal:
+        """A journal of finished pieces that holds only while `inputs` stay the same."""
+        return Journal(self.path(f".crlhf/work/{name}.jsonl"), digest(*inputs))
+
+
+def digest(*inputs: object) -> str:
+    """SHA-256 of values that JSON can hold (anything else by its text)."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def execute(stage: str, root: Path, say: Callable[[str], None], policy: str | None = None) -> Summary:
+    """Run one stage in the project at `root` and write its summary.
+
+    Raises:
+        CrlhfError: with one clear sentence, when a user can mend what is wrong.
+    """
+    from crlhf import tracking
+
+    params = load_params(root / "params.yaml")
+    module = import_module(f"crlhf.stages.{stage}")
+    instance = instance_name(stage, policy)
+    store = Store(root)
+    started = time.monotonic()
+    with tracking.stage_run(instance, store.root, params, say) as run:
+        summary: Summary = module.run(Context(params, store, policy, say, run))
+        write_json(store.path(summary_path(instance)), summary_dict(instance, summary))
+        seconds = time.monotonic() - started
+        write_json(store.path(f".crlhf/timings/{instance}.json"), {"seconds": round(seconds, 3)})
+        run.log_summary(summary, seconds)
+    for check in summary.checks:
+        if not check.passed:
+            say(f"{instance}: {check.severity}: {check.name}: {check.description} ({check.n_unexpected} rows)")
+    return summary
+
+
+def summary_dict(instance: str, summary: Summary) -> dict[str, Any]:
+    """The summary as it is written to `metrics/`: also what Dagster reads."""
+    return {
+        "stage": instance,
+        "metrics": summary.metrics,
+        "facts": summary.facts,
+        "checks": [check._asdict() for check in summary.checks],
+        "is_simulated": summary.is_simulated,
+        "figures": list(summary.figures),
+    }

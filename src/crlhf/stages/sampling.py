@@ -1,0 +1,46 @@
+"""Sampling from a policy for the stages: a progress bar, and a journal that carries finished batches over a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crlhf.progress import progress_bar
+from crlhf.store import Journal
+
+if TYPE_CHECKING:
+    from crlhf.policy.generation import Sample
+
+
+class Sampling(NamedTuple):
+    """How many completions of an input are drawn, and how."""
+
+    n: int
+    max_new_tokens: int
+    temperature: float
+    stops: tuple[str, ...]
+    seed: int
+    batch_size: int
+
+
+def sample(
+    model: Any, tokenizer: Any, inputs: Sequence[str], sampling: Sampling, journal: Journal, label: str
+) -> list[Sample]:
+    """Samples by input and sample number; batches that `journal` holds are not drawn again."""
+    from crlhf.policy.generation import Sample, generate
+
+    kept = [Sample(**entry) for batch in journal.entries.values() for entry in batch]
+    with progress_bar(label, len(inputs) * sampling.n, "program", len(kept)) as bar:
+
+        def keep(batch: list[Sample]) -> None:
+            journal.append(str(len(journal.entries)), [one._asdict() for one in batch])
+
+        return generate(
+            model,
+            tokenizer,
+            inputs,
+            **sampling._asdict(),
+            done={(one.input_no, one.sample_no): one for one in kept},
+            on_batch=keep,
+            progress=bar,
+        )

@@ -1,0 +1,80 @@
+"""Stage `validated`: the verdicts that count, the quarantine, and the expectations over the raw table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crlhf.errors import InputError
+from crlhf.schema import QUARANTINE, Summary
+from crlhf.store import Store, write_table
+
+if TYPE_CHECKING:
+    from crlhf.stages.runner import Context
+
+SECTIONS = ("validation",)
+DOCS = "reports/data_docs"
+
+
+def run(context: Context) -> Summary:
+    """Write `validated` and `quarantine`; Data Docs go to reports/data_docs.
+
+    Raises:
+        InputError: no verdict is left that counts; the quarantine table is written all the same.
+    """
+    import pandas as pd
+
+    from crlhf.annotations.expectations import validate
+    from crlhf.annotations.quarantine import describe_quarantine, n_rows
+    from crlhf.annotations.rules import split_rows
+
+    store = context.store
+    raw, unread, items = store.read("annotations"), store.read("unreadable"), store.read("items")
+    split = split_rows(raw, items, unread=unread)
+    quarantine = pd.concat([unread, split.quarantine], ignore_index=True)
+    store.write("quarantine", quarantine)
+    for line in describe_quarantine(quarantine):
+        context.say(f"validated: {line}")
+    if split.good.empty:
+        raise InputError("data/tables/annotations.parquet: no row is a verdict that counts; see the lines above")
+    store.write("validated", split.good)
+    validation = validate(raw, items, context.params.validation, context.path(DOCS), unread=unread)
+    context.run.log_artifact(context.path(DOCS), "data_docs")
+    metrics: dict[str, float] = {
+        "n_raw": len(raw) + n_rows(unread),
+        "n_validated": len(split.good),
+        "n_set_aside": len(split.set_aside),
+        "n_quarantined": n_rows(quarantine),
+        "n_annotators": int(split.good["annotator_id"].nunique()),
+        "n_completions": int(split.good["completion_id"].nunique()),
+    }
+    is_simulated = bool((split.good["source"] == "simulated").any())
+    return Summary(metrics, {"data_docs": f"{DOCS}/index.html"}, validation.checks, is_simulated)
+
+
+def check_files(root: Path, files: Sequence[Path], quarantine_path: Path | None) -> tuple[list[str], bool]:
+    """Check raw annotation files against the items of the project at `root`: lines for a person, and whether all is well.
+
+    The bad rows are written to `quarantine_path`, if given.
+
+    Raises:
+        InputError: a file is missing or unusable as a whole.
+        MissingInputError: the project has no items yet.
+    """
+    import pandas as pd
+
+    from crlhf.annotations.quarantine import describe_quarantine, n_rows
+    from crlhf.annotations.raw_files import read_batches
+    from crlhf.annotations.rules import split_rows
+
+    items = Store(root).read("items")
+    read = read_batches(files)
+    split = split_rows(read.annotations, items, unread=read.quarantine)
+    quarantine = pd.concat([read.quarantine, split.quarantine], ignore_index=True)
+    if quarantine_path is not None:
+        write_table(quarantine_path, QUARANTINE, quarantine)
+    n_bad = n_rows(quarantine)
+    lines = describe_quarantine(quarantine)
+    lines.append(f"{read.n_rows} rows: {len(split.good)} count, {len(split.set_aside)} set aside, {n_bad} quarantined")
+    return lines, n_bad == 0
