@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from crlhf.annotations.checks import EXPECTATION_CHECKS
 from crlhf.annotations.quarantine import quarantine_frame
+from crlhf.annotations.raw_files import REQUIRED
+from crlhf.annotations.rule_names import RULES, STATUSES
 from crlhf.annotations.rules import Split, split_rows
 from crlhf.errors import IntegrityError
 from crlhf.schema import ANNOTATIONS, QUARANTINE, VALIDATED
@@ -245,3 +252,48 @@ def test_a_table_that_breaks_its_schema_is_refused_with_the_columns(raw: pd.Data
         split_rows(raw.assign(line_no=1.5), items)
     with pytest.raises(IntegrityError, match="line_no is string, expected int64"):
         split_rows(raw.assign(line_no="1"), items)
+
+
+CELLS: dict[str, st.SearchStrategy[Any]] = {
+    "completion_id": st.sampled_from(["c1", "h1", "h2", "c9", "", None]),
+    "annotator_id": st.sampled_from(["ann", "bob", "", None]),
+    "line_no": st.sampled_from([-1, 0, 1, 2, 3, 5, 6, 2**62]),
+    "verdict": st.sampled_from(["ok", "wrong", "?", None]),
+    "status": st.sampled_from(["submitted", "unknown", "draft", "?", None]),
+    "submitted_at": st.sampled_from(["2025-01-01T10:01:00+00:00", "2025-01-01T10:02:00Z", "", "?", None]),
+    "duration_s": st.sampled_from([1.0, -1.0, float("nan"), float("inf")]),
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_row_lands_in_exactly_one_part_whatever_is_damaged(
+    raw: pd.DataFrame, items: pd.DataFrame, data: st.DataObject
+) -> None:
+    table = raw.astype(object)
+    for _ in range(data.draw(st.integers(0, 12))):
+        column = data.draw(st.sampled_from(sorted(CELLS)))
+        table.loc[data.draw(st.integers(0, 20)), column] = data.draw(CELLS[column])
+    table = table.iloc[data.draw(st.lists(st.integers(0, 20), unique=True))].astype(
+        {"line_no": "int64", "duration_s": "float64", "source_row": "int64"}
+    )
+    split = split_rows(table, items)
+    assert nothing_is_lost(table, split)
+    assert to_arrow(VALIDATED, split.good).num_rows == len(split.good)
+    assert to_arrow(ANNOTATIONS, split.set_aside).num_rows == len(split.set_aside)
+    assert to_arrow(QUARANTINE, split.quarantine).num_rows == len(split.quarantine)
+    again = split_rows(split.good, items, unread=split.quarantine)
+    assert not again.quarantine["rule"].ne("answer_complete").any(), "a good row breaks no rule when it is asked again"
+
+
+def test_the_page_on_the_raw_table_tells_every_rule_status_and_column() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "raw-table.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", page))
+    assert {*RULES, *STATUSES, *ANNOTATIONS.column_names} <= named
+    assert {spec.name for spec in EXPECTATION_CHECKS if spec.severity == "warning"} <= named
+    required = set(
+        re.findall(r"^\| `(\w+)` \| (?:text|whole number|true or false|number) \| yes \|", page, re.MULTILINE)
+    )
+    assert required == set(REQUIRED)
+    example = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])  # type: ignore[index]
+    assert set(REQUIRED) <= set(example) <= set(ANNOTATIONS.column_names)

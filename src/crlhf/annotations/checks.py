@@ -29,3 +29,14 @@ EXPECTATION_CHECKS: tuple[CheckSpec, ...] = (
     ),
 )
 """All checks, in the order in which `validate` returns them; declared here so that nobody needs to run them to know."""
+
+COMPUTED_RULES = (
+    "values_present",
+    "line_judgeable",
+    "times_valid",
+    "duration_valid",
+    "row_not_repeated",
+    "one_verdict_per_line",
+    "answer_complete",
+)
+"""Rules that no plain expectation can state: they are asserted over columns `keeps_<rule>` that `rules` computed."""

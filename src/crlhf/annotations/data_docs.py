@@ -7,6 +7,7 @@ renderers put in are numbered instead, so equal results give equal bytes.
 
 from __future__ import annotations
 
+import copy
 import html
 import re
 from collections.abc import Sequence
@@ -93,7 +94,10 @@ def _sections(results: Sequence[Any]) -> str:
     from great_expectations.render.view import DefaultJinjaSectionView
 
     whole = ExpectationSuiteValidationResult(
-        success=all(result.success for result in results), results=list(results), suite_name="", meta={}
+        success=all(result.success for result in results),
+        results=[_escaped(result) for result in results],
+        suite_name="",
+        meta={},
     )
     document = ValidationResultsPageRenderer().render(whole)
     view = DefaultJinjaSectionView()
@@ -104,3 +108,18 @@ def _sections(results: Sequence[Any]) -> str:
     ]
     seen: dict[str, str] = {}
     return _RANDOM_ID.sub(lambda found: seen.setdefault(found[0], f"id-{len(seen) + 1}"), "\n".join(texts))
+
+
+def _escaped(result: Any) -> Any:
+    """A copy of a result whose values are safe in a page: the renderers put values from the data in as they are."""
+    safe = copy.deepcopy(result)
+    safe.result = _escape(safe.result)
+    return safe
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    return html.escape(value) if isinstance(value, str) else value

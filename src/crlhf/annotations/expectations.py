@@ -14,10 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crlhf.annotations.checks import EXPECTATION_CHECKS, CheckSpec
-from crlhf.annotations.rule_names import RULES
+from crlhf.annotations.checks import COMPUTED_RULES, EXPECTATION_CHECKS, CheckSpec
 from crlhf.annotations.rules import column_types, find_faults, lines_of
-from crlhf.annotations.suite import N_EXAMPLES, Outcome, run_suite
+from crlhf.annotations.suite import Outcome, run_suite
 from crlhf.params import ValidationParams
 from crlhf.schema import Check
 
@@ -85,25 +84,29 @@ def _derived_tables(rows: pd.DataFrame, items: pd.DataFrame, unread: pd.DataFram
     for name, values in facts.items():
         columns[name] = np.full(len(rows), np.nan if name == "item_n_lines" else None, dtype=values.dtype)
         columns[name][known] = values[found.item[known]]
-    columns |= {f"keeps_{rule}": ~found.faults[rule] for rule in RULES}
+    columns |= {f"keeps_{rule}": ~found.faults[rule] for rule in COMPUTED_RULES}
     counting = rows[found.counts]
     honeypots = counting[counting["is_honeypot"].astype(bool)].groupby("annotator_id")["completion_id"].nunique()
     annotators = pd.Index(sorted(counting["annotator_id"].unique()), name="annotator_id", dtype=object)
     coverage = honeypots.reindex(annotators, fill_value=0).rename("n_honeypots").reset_index()
-    return {"annotations": pd.concat([rows, pd.DataFrame(columns)], axis=1), "annotators": coverage}
+    raw = rows.drop(columns=["batch_id", "completion_id", "error_type", "started_at", "submitted_at", "source"])
+    # the suite copies the table often: only what it looks at, in one piece
+    return {"annotations": pd.concat([raw, pd.DataFrame(columns)], axis=1).copy(), "annotators": coverage}
 
 
 def _check(spec: CheckSpec, outcomes: list[Outcome], n_rows: int) -> Check:
     own = [outcome for outcome in outcomes if outcome.check == spec.name]
+    failed = [outcome for outcome in own if not outcome.passed]
     n_unexpected = sum(outcome.n_unexpected for outcome in own)
     description = spec.description
-    failed = [outcome for outcome in own if not outcome.passed]
     if failed:
         message = "; ".join(outcome.message for outcome in failed if outcome.message)
-        of = "annotators" if spec.table == "annotators" else spec.table if spec.table == "columns" else "rows"
-        description += (
-            f" -- could not be asked: {message}" if message else f" -- not so for {n_unexpected} of {n_rows} {of}"
-        )
+        description += f" -- could not be asked: {message}" if message else " -- not so"
+        places = [place for outcome in failed for place in outcome.places]
+        if places and not message:
+            of = "rows" if spec.table == "annotations" else spec.table
+            more = ", ..." if len(places) < n_unexpected else ""
+            description += f" for {n_unexpected} of {n_rows} {of}: {', '.join(places)}{more}"
     return Check(spec.name, not failed, spec.severity, description, n_unexpected)
 
 
@@ -117,8 +120,6 @@ def _result(check: Check, outcomes: list[Outcome]) -> dict[str, Any]:
     stated = []
     for outcome in outcomes:
         if outcome.check == check.name:
-            plain = outcome.result.to_json_dict()
-            examples = plain["result"].get("partial_unexpected_index_list") or []
-            kind = plain["expectation_config"]["type"]
-            stated.append({"type": kind, "is_met": outcome.passed, "examples": examples[:N_EXAMPLES]})
+            kind = outcome.result.expectation_config.type
+            stated.append({"type": kind, "is_met": outcome.passed, "examples": outcome.examples})
     return {**check._asdict(), "expectations": stated}

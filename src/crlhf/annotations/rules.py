@@ -105,6 +105,8 @@ def column_types(annotations: pd.DataFrame) -> pd.DataFrame:
 def _found_type(values: pd.Series[Any], column: Column) -> str:
     import pandas as pd
 
+    if values.ndim > 1:
+        return "there twice"
     inferred = str(pd.api.types.infer_dtype(values, skipna=True))
     if column.name in ("source_file", "source_row") and values.isna().any():
         return "null in places"

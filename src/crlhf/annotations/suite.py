@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crlhf.annotations.checks import CheckSpec
+from crlhf.annotations.checks import COMPUTED_RULES, CheckSpec
+from crlhf.annotations.quarantine import row_json
 from crlhf.annotations.rule_names import STATUSES, VERDICTS
 from crlhf.params import ValidationParams
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 N_EXAMPLES = 5
 """Rows shown for each broken expectation, in the results and in the Data Docs."""
+
+_INDEX = {"annotations": ("source_file", "source_row"), "annotators": ("annotator_id",), "columns": ("column",)}
+"""The columns that name a row of each table to a person."""
 
 
 def _expectations(spec: CheckSpec, params: ValidationParams) -> list[Any]:
@@ -56,7 +61,9 @@ def _expectations(spec: CheckSpec, params: ValidationParams) -> list[Any]:
             between(column="n_honeypots", min_value=params.min_honeypots_per_annotator, **common),
         ],
     }
-    return stated.get(spec.name) or [in_set(column=f"keeps_{spec.name}", value_set=[True], **common)]
+    for rule in COMPUTED_RULES:
+        stated[rule] = [in_set(column=f"keeps_{rule}", value_set=[True], **common)]
+    return stated[spec.name]
 
 
 class Outcome(NamedTuple):
@@ -75,6 +82,18 @@ class Outcome(NamedTuple):
     def n_unexpected(self) -> int:
         """The rows that do not meet it; 1 for an expectation on the table as a whole that is not met."""
         return int(self.result.result.get("unexpected_count", 0 if self.passed else 1))
+
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """The first rows that do not meet it, each with the columns that name it and the value, as strict JSON."""
+        found = self.result.to_json_dict()["result"].get("partial_unexpected_index_list") or []
+        return [json.loads(row_json(example)) for example in found[:N_EXAMPLES]]
+
+    @property
+    def places(self) -> list[str]:
+        """The same rows by name only."""
+        names = [[str(example[column]) for column in _INDEX[self.table]] for example in self.examples]
+        return [" row ".join(name) for name in names]
 
     @property
     def message(self) -> str:
@@ -115,7 +134,7 @@ def run_suite(
                 result_format={
                     "result_format": result_format,
                     "partial_unexpected_count": N_EXAMPLES,
-                    "unexpected_index_column_names": _index_columns(table),
+                    "unexpected_index_column_names": list(_INDEX[table]),
                 },
             )
         )
@@ -124,8 +143,3 @@ def run_suite(
             outcomes.append(Outcome(result.expectation_config.meta["check"], table, result))
     order = {spec.name: position for position, spec in enumerate(specs)}
     return sorted(outcomes, key=lambda outcome: (order[outcome.check], outcome.result.expectation_config.type))
-
-
-def _index_columns(table: str) -> list[str]:
-    """The columns that name a row of a table to a person."""
-    return {"annotations": ["source_file", "source_row"], "annotators": ["annotator_id"], "columns": ["column"]}[table]

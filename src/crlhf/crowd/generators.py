@@ -201,7 +201,7 @@ def _assign(lines: _Lines, activities: Floats, k: int, rng: np.random.Generator)
     return pair, chosen.ravel()[pair], line
 
 
-def _judge(  # noqa: PLR0917
+def _judge(
     kind: str,
     lines: _Lines,
     annotators: pd.DataFrame,
@@ -226,7 +226,7 @@ def _judge(  # noqa: PLR0917
     return np.asarray((draw < p_right) == is_wrong)
 
 
-def _p_right(  # noqa: PLR0917
+def _p_right(
     kind: str,
     lines: _Lines,
     annotators: pd.DataFrame,
@@ -269,7 +269,7 @@ def _progress(pair: Index, annotator: Index) -> Shares:
     return np.asarray((rank / np.maximum(loads[who] - 1, 1))[pair], dtype=np.float32)
 
 
-def _copy_first(  # noqa: PLR0917
+def _copy_first(
     lines: _Lines,
     annotators: pd.DataFrame,
     annotator: Index,

@@ -140,7 +140,7 @@ def _milliseconds(seconds: Floats) -> Ints:
     return np.rint(seconds * 1000).astype(np.int64)
 
 
-def _annotations(  # noqa: PLR0917
+def _annotations(
     items: pd.DataFrame,
     line_truths: pd.DataFrame,
     annotators: pd.DataFrame,

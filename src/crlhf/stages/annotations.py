@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crlhf.errors import MissingInputError
-from crlhf.schema import ANNOTATIONS, QUARANTINE, Summary
+from crlhf.schema import ANNOTATIONS, QUARANTINE, CheckSpec, Summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crlhf.stages.runner import Context
 
 SECTIONS = ("seed", "crowd")
+CHECKS = (CheckSpec("rows_readable", "every row of the raw files can be read", "warning"),)
 COLLECTED = "data/annotations"
 BATCH_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
@@ -36,10 +37,11 @@ def _simulate(context: Context) -> Summary:
     context.store.write("unreadable", pd.DataFrame(columns=list(QUARANTINE.column_names)))
     kinds = crowd.annotators["kind"].value_counts().sort_index()
     facts = {"crowd": "simulated", "simulated_annotators": ", ".join(f"{n} {kind}" for kind, n in kinds.items())}
-    return Summary(_metrics(crowd.annotations, 0), facts, is_simulated=True)
+    return Summary(_metrics(crowd.annotations, 0), facts, (CHECKS[0].result(0),), is_simulated=True)
 
 
 def _collect(context: Context) -> Summary:
+    from crlhf.annotations.quarantine import n_rows
     from crlhf.annotations.raw_files import read_batches
 
     folder = context.path(COLLECTED)
@@ -52,7 +54,7 @@ def _collect(context: Context) -> Summary:
     read = read_batches(paths)
     for path in paths:
         context.say(f"annotations: {Path(COLLECTED) / path.name}")
-    n_bad = read.quarantine[["source_file", "source_row"]].drop_duplicates().shape[0]
+    n_bad = n_rows(read.quarantine)
     if n_bad:
         context.say(
             f"annotations: {n_bad} of {read.n_rows} rows cannot be read; they go to quarantine with their reasons"
@@ -60,9 +62,8 @@ def _collect(context: Context) -> Summary:
     context.store.write("annotations", read.annotations[list(ANNOTATIONS.column_names)])
     context.store.write("unreadable", read.quarantine)
     is_simulated = bool((read.annotations["source"] == "simulated").any())
-    return Summary(
-        _metrics(read.annotations, n_bad), {"crowd": "collected", "files": str(len(paths))}, is_simulated=is_simulated
-    )
+    facts = {"crowd": "collected", "files": str(len(paths))}
+    return Summary(_metrics(read.annotations, n_bad), facts, (CHECKS[0].result(n_bad),), is_simulated)
 
 
 def _metrics(annotations: pd.DataFrame, n_unreadable: int) -> dict[str, float]:
