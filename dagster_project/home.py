@@ -33,11 +33,15 @@ def ensure_home(root: Path) -> Path:
 
 @contextmanager
 def dagster_instance(root: Path) -> Iterator[DagsterInstance]:
-    """Dagster's instance: that of `$DAGSTER_HOME` where it is set, else that of the project's `.dagster/`."""
+    """Dagster's instance: that of `$DAGSTER_HOME` where it is set, else that of the project's `.dagster/`.
+
+    The project's own is made where it is not there yet; a home elsewhere must exist.
+    """
     from dagster import DagsterInstance
 
-    if not os.environ.get("DAGSTER_HOME"):
-        os.environ["DAGSTER_HOME"] = str(ensure_home(root))
+    own = root / ".dagster"
+    if Path(os.environ.setdefault("DAGSTER_HOME", str(own))).resolve() == own.resolve():
+        ensure_home(root)
     with DagsterInstance.get() as instance:
         yield instance
 

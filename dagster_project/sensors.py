@@ -30,12 +30,13 @@ def build_sensor(graph: Graph, root: Path) -> dg.SensorDefinition:
         current = load_graph(root)
         state = _state(current, root)
         if state == context.cursor:
-            return dg.SensorResult(skip_reason=_advice(current, loaded), cursor=state)
+            return dg.SensorResult(skip_reason=_advice(current, loaded) or "nothing new", cursor=state)
         active = context.instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES), limit=1)
         if active:
             return dg.SensorResult(skip_reason=f"waiting for run {active[0].run_id} to end", cursor=context.cursor)
         synced = sync(context.instance, root, context.log.warning)
-        return dg.SensorResult(skip_reason=f"{synced}. {_advice(current, loaded)}", cursor=state)
+        said = "; ".join(filter(None, [str(synced), _advice(current, loaded)]))
+        return dg.SensorResult(skip_reason=said, cursor=state)
 
     return dvc_lock
 
@@ -52,6 +53,4 @@ def _advice(current: Graph, loaded: Mapping[str, str]) -> str:
     """What the user should know: Dagster sees edited params and code only after the definitions are reloaded."""
     now = {stage.name: code_version(current, stage) for stage in current.stages.values()}
     changed = sorted(name for name in {*now, *loaded} if now.get(name) != loaded.get(name))
-    if changed:
-        return f"press Reload definitions: params, code or dvc.yaml changed for {', '.join(changed)}"
-    return "dvc.lock and the raw data are as Dagster knows them"
+    return f"press Reload definitions: params, code or dvc.yaml changed for {', '.join(changed)}" if changed else ""

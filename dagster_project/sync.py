@@ -28,7 +28,7 @@ from dagster_project.home import dagster_instance
 from dagster_project.launcher import annotate
 from dagster_project.settings import SettingsError, find_root
 from dagster_project.summaries import CheckResult, Metadata, describe_stage
-from dagster_project.versions import InputVersion, data_version, input_versions, locked_code_version
+from dagster_project.versions import InputVersion, data_version, input_versions, locked_code_version, up_to_date
 
 
 class Synced(NamedTuple):
@@ -68,8 +68,10 @@ def sync(instance: dg.DagsterInstance, root: Path, warn: Callable[[str], None]) 
         is_new = any(known.get(tag) != value for tag, value in _own_tags(graph, stage).items())
         _report_stage(instance, graph, stage, root, "ran outside Dagster" if is_new else "unchanged, inputs confirmed")
         (ran if is_new else confirmed).append(stage.name)
-        if is_new:
-            annotate(root, stage.name, dict(graph.lock[stage.name].outs), None, warn)
+    if ran or confirmed or observed:
+        # The tracker files runs under the present params and raw data: only what is up to date with them belongs there.
+        for name in up_to_date(graph):
+            annotate(root, name, graph.lock[name].outs, None, warn)
     return Synced(tuple(ran), tuple(confirmed), tuple(key.to_user_string() for key in observed))
 
 

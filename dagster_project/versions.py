@@ -77,6 +77,20 @@ def input_versions(graph: Graph, stage: Stage) -> dict[str, InputVersion]:
     return versions
 
 
+def up_to_date(graph: Graph) -> list[str]:
+    """The stages that a `dvc repro` would skip, in order: they and all they rest on ran with what is there now."""
+    fresh: list[str] = []
+    for stage in graph.stages.values():
+        if stage.name not in graph.lock or code_version(graph, stage) != locked_code_version(graph, stage):
+            continue
+        inputs = input_versions(graph, stage)
+        has_all = set(inputs) == {*stage.upstream, *graph.raw_deps(stage)}
+        is_current = all(version.read == version.current for version in inputs.values())
+        if has_all and is_current and set(stage.upstream) <= set(fresh):
+            fresh.append(stage.name)
+    return fresh
+
+
 def _reads(producer: Stage, path: str) -> bool:
     return any(overlap(path, out.path) for out in producer.outs)
 

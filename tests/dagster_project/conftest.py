@@ -115,6 +115,8 @@ def new_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fixture pipeline before its first run, made once; without git."""
     root = tmp_path_factory.mktemp("new") / "project"
     shutil.copytree(TEMPLATE, root)
+    # Named dvc.yaml in the repository it would be a part of the project's own pipeline: DVC looks into every folder.
+    (root / "pipeline.yaml").rename(root / "dvc.yaml")
     _run_dvc(root, "init", "--no-scm", "--quiet")
     return root
 

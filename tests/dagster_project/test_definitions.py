@@ -66,7 +66,6 @@ def test_more_kinds_than_dagster_shows_is_an_error_that_names_the_stage(new_proj
         new_project.definitions()
 
 
-@pytest.mark.skipif(not (REPO / "dvc.yaml").exists(), reason="this checkout has no dvc.yaml")
 def test_the_projects_own_graph_is_the_same_on_both_sides(run_dvc):
     from dagster_project.definitions import build_definitions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagster_project.graph import Graph, LockEntry, Out, Stage
-from dagster_project.versions import data_version, input_versions, locked_code_version
+from dagster_project.versions import code_version, data_version, input_versions, locked_code_version, up_to_date
 
 MAKER = Stage("maker", "make", "", {}, (), {}, (Out("a", True, False), Out("b", True, False)), ())
 READER = Stage("reader", "read", "", {}, ("a", "data/raw"), {}, (Out("c", True, False),), ("maker",))
@@ -61,3 +61,30 @@ def test_a_code_dependency_that_dvc_yaml_dropped_changes_the_locked_code_version
     entry = graph.lock["reader"]
     dropped = graph._replace(lock={**graph.lock, "reader": entry._replace(deps={**entry.deps, "src/old.py": "9"})})
     assert locked_code_version(graph, READER) != locked_code_version(dropped, READER)
+
+
+def test_what_rests_on_a_stale_stage_is_not_up_to_date():
+    maker = MAKER._replace(cmd="make")
+    last = Stage("last", "last", "", {}, ("c",), {}, (Out("d", True, False),), ("reader",))
+    graph = _graph("1", "1")
+    lock = {
+        "maker": LockEntry(maker.cmd, {}, {}, {"a": "1", "b": "2"}),
+        "reader": graph.lock["reader"],
+        "last": LockEntry("last", {"c": "3"}, {}, {"d": "4"}),
+    }
+    graph = Graph({"maker": maker, "reader": READER, "last": last}, {"data/raw": "r"}, lock)
+    assert up_to_date(graph) == ["maker", "reader", "last"]
+    assert up_to_date(graph._replace(hashes={"data/raw": "edited"})) == ["maker"]
+    edited = {**graph.stages, "reader": READER._replace(cmd="read --more")}
+    assert up_to_date(graph._replace(stages=edited)) == ["maker"]
+    assert up_to_date(graph._replace(lock={name: lock[name] for name in ("reader", "last")})) == []
+
+
+def test_code_versions_follow_the_command_the_params_and_the_code_but_not_the_data():
+    stage = Stage("s", "run", "", {}, ("src", "data/raw"), {"params.yaml": {"lr": 1e-5}}, (), ())
+    graph = Graph({"s": stage}, {"src": "1", "data/raw": "2"}, {})
+    version = code_version(graph, stage)
+    assert code_version(graph._replace(hashes={"src": "1", "data/raw": "other"}), stage) == version
+    assert code_version(graph._replace(hashes={"src": "other", "data/raw": "2"}), stage) != version
+    assert code_version(graph, stage._replace(params={"params.yaml": {"lr": 2e-5}})) != version
+    assert code_version(graph, stage._replace(cmd="run --fast")) != version
