@@ -34,7 +34,10 @@ _SAMPLE = 100_000  # verdicts that the pseudo-likelihood looks at
 
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1 + np.tanh(x / 2))
+    from scipy.special import expit
+
+    p: Floats = expit(x)
+    return p
 
 
 def logit(p: Floats | float) -> Floats:

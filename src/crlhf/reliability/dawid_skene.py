@@ -154,14 +154,15 @@ def _iterate(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floa
         weight: (N,) weights of lines in the first M-step.
     """
     prior_wrong = _class_prior(labels, responsibility, steps.prior_wrong, weight > 0)
-    belief = _m_step(labels, steps, responsibility, weight)
+    belief = _m_step(labels, steps, responsibility, weight, labels.counts(weight))
+    all_counts = labels.counts(labels.weight)
     rates = _rates(belief)
     for n in range(1, steps.max_iterations + 1):
         evidence = labels.matrix @ evidence_weights(belief.sensitivity, belief.specificity).ravel()
         state = _State(belief, prior_wrong, evidence, n, False)
         responsibility = _posterior(state, 1.0)
         prior_wrong = _class_prior(labels, responsibility, steps.prior_wrong)
-        belief = _m_step(labels, steps, responsibility, labels.weight)
+        belief = _m_step(labels, steps, responsibility, labels.weight, all_counts)
         moved = _rates(belief)
         if n > 2 and np.abs(moved - rates).sum() <= steps.tolerance * len(rates):
             return state._replace(has_converged=True)
@@ -169,11 +170,14 @@ def _iterate(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floa
     return state
 
 
-def _m_step(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floats) -> Belief:
-    """Soft counts of each annotator, honeypots clamped, and the posterior under the learned prior."""
+def _m_step(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floats, all_counts: Floats) -> Belief:
+    """Soft counts of each annotator, honeypots clamped, and the posterior under the learned prior.
+
+    `all_counts` are the counts of lines of either truth, (A, 2): what is not wrong is correct.
+    """
     responsibility = np.where(labels.is_known, labels.is_wrong, responsibility)
     wrong = labels.counts(responsibility * weight)
-    correct = labels.counts((1 - responsibility) * weight)
+    correct = np.maximum(all_counts - wrong, 0)
     counts = Counted(wrong[:, 1], wrong[:, 0], correct[:, 0], correct[:, 1])
     if steps.carried is not None:
         counts = Counted(*(now + before for now, before in zip(counts, steps.carried, strict=True)))

@@ -57,7 +57,7 @@ class Labels(NamedTuple):
 
     def counts(self, of_lines: Floats) -> Floats:
         """Sum a number that each line has over the verdicts of each annotator and label, (N,) to (A, 2)."""
-        total: Floats = self.matrix.T @ of_lines
+        total = np.asarray(self.matrix.T @ of_lines, np.float64)
         return total.reshape(-1, 2)
 
 
