@@ -25,12 +25,10 @@ import numpy as np
 import pandas as pd
 from crlhf.crowd.generators import KINDS, GeneratedCrowd, generate
 
-from crlhf.reliability import aggregate_labels, dawid_skene
+from crlhf.reliability import METHODS, aggregate_labels, dawid_skene
 from crlhf.reliability.crowd_prior import CrowdPrior
 from crlhf.reliability.diagnostics import calibration_of
 from crlhf.reliability.labels import code_table
-
-OURS = ("dawid_skene", "one_coin_dawid_skene", "honeypot_beta", "l1_logistic", "majority")
 
 
 class Data(NamedTuple):
@@ -97,7 +95,7 @@ def quality(kinds: list[str], n_labels: int, annotators: list[int], seeds: int) 
         "crowd-kit DawidSkene, gold": lambda d: crowd_kit(d, "DawidSkene", True),
         "crowd-kit OneCoinDawidSkene": lambda d: crowd_kit(d, "OneCoinDawidSkene", False),
         "crowd-kit MajorityVote": lambda d: crowd_kit(d, "MajorityVote", False),
-        **{method: (lambda d, m=method: ours(d, m)) for method in OURS},
+        **{method: (lambda d, m=method: ours(d, m)) for method in METHODS},
         "dawid_skene, no gold": lambda d: ours(d._replace(gold=d.gold[:0]), "dawid_skene"),
     }
     for kind in kinds:

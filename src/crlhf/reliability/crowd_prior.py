@@ -63,9 +63,10 @@ class CrowdPrior:
         log_tied = _log_evidence(caught + passed, missed + accused)
         top_sens, top_spec = log_sens.max(1, keepdims=True), log_spec.max(1, keepdims=True)
         top_tied = log_tied.max(1, keepdims=True)
-        top = np.maximum(top_sens + top_spec, top_tied)
+        has_pairs = bool(self._base_pairs.any())
+        top = np.maximum(top_sens + top_spec, top_tied) if has_pairs else top_tied
         sens = np.exp(log_sens - top_sens)
-        spec = np.exp(log_spec - top_spec) * np.exp(top_sens + top_spec - top)
+        spec = np.exp(log_spec - top_spec) * np.exp(np.minimum(top_sens + top_spec - top, 0))
         tied = np.exp(log_tied - top)
         for_sens = sens * (spec @ self._pairs.T)  # (A, K), over the places of the sensitivity
         for_spec = spec * (sens @ self._pairs)

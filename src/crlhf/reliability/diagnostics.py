@@ -115,6 +115,8 @@ def pairwise_agreement(labels: Labels, posterior_wrong: Floats, min_common: int 
     """Count agreement of all pairs of annotators with at least `min_common` lines in common."""
     from scipy.sparse import diags_array, triu
 
+    if not labels.matrix.nnz:
+        return Pairs(np.zeros(0, np.intp), np.zeros(0, np.intp), *(np.zeros(0),) * 3)
     says_ok = labels.matrix[:, np.arange(0, labels.matrix.shape[1], 2)]
     says_wrong = labels.matrix[:, np.arange(1, labels.matrix.shape[1], 2)]
     seen = says_ok + says_wrong
@@ -124,6 +126,8 @@ def pairwise_agreement(labels: Labels, posterior_wrong: Floats, min_common: int 
     first, second = common.coords
     chosen = common.data >= min_common
     first, second = first[chosen].astype(np.intp), second[chosen].astype(np.intp)
+    if not len(first):
+        return Pairs(first, second, *(np.zeros(0),) * 3)
     return Pairs(
         first,
         second,

@@ -49,7 +49,8 @@ class Labels(NamedTuple):
     @property
     def is_wrong(self) -> Floats:
         """(N,) 1 for lines known to be wrong, 0 elsewhere."""
-        return (self.truth == WRONG).astype(np.float64)
+        is_wrong: Floats = np.asarray(self.truth == WRONG, np.float64)
+        return is_wrong
 
     def with_truth(self, truth: Truths) -> Labels:
         """The same verdicts with another answer key, for held-out honeypots."""
