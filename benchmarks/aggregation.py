@@ -90,7 +90,7 @@ def measures(p: np.ndarray, crowd: GeneratedCrowd) -> np.ndarray:
     return np.array([np.mean((p > 0.5) == truth), found.log_loss, found.ece, np.sqrt(np.mean(error**2))])
 
 
-def quality(kinds: list[str], n_labels: int, annotators: list[int], seeds: int) -> None:
+def quality(kinds: list[str], n_labels: int, annotators: list[int], seeds: int, skip: list[str]) -> None:
     methods: dict[str, Callable[[Data], np.ndarray]] = {
         "crowd-kit DawidSkene, gold": lambda d: crowd_kit(d, "DawidSkene", True),
         "crowd-kit OneCoinDawidSkene": lambda d: crowd_kit(d, "OneCoinDawidSkene", False),
@@ -98,6 +98,7 @@ def quality(kinds: list[str], n_labels: int, annotators: list[int], seeds: int) 
         **{method: (lambda d, m=method: ours(d, m)) for method in METHODS},
         "dawid_skene, no gold": lambda d: ours(d._replace(gold=d.gold[:0]), "dawid_skene"),
     }
+    methods = {name: method for name, method in methods.items() if name not in skip}
     for kind in kinds:
         for n_annotators in [30] if kind == "adversarial" else annotators:
             size = 10_000 if kind == "adversarial" else n_labels
@@ -186,12 +187,13 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--annotators", nargs="+", type=int, default=[200, 2000])
     parser.add_argument("--labels", nargs="+", type=int, default=None)
+    parser.add_argument("--skip", nargs="+", default=[], help="methods left out of `quality`")
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--largest-beside", type=int, default=1_000_000, help="most labels that crowd-kit is run on")
     args = parser.parse_args()
     sys.path.append(args.crowd_kit)
     if args.what == "quality":
-        quality(args.kinds, (args.labels or [100_000])[0], args.annotators, args.seeds)
+        quality(args.kinds, (args.labels or [100_000])[0], args.annotators, args.seeds, args.skip)
     else:
         speed(args.labels or [100_000, 1_000_000, 10_000_000], args.annotators, args.iterations, args.largest_beside)
 
