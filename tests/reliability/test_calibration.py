@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from crlhf.reliability.calibration import (
+    Tempering,
     evidence_weights,
+    fit_to_honeypots,
     held_out_evidence,
     temperature_from_agreement,
-    temperature_from_honeypots,
 )
 from crlhf.reliability.honeypot_beta import BetaCounts
 from crlhf.reliability.labels import sparse_labels
@@ -56,7 +57,7 @@ def test_lines_that_are_hard_for_all_are_cooled():
     sens = rates(np.full(20, 0.78))
     evidence = labels.matrix @ evidence_weights(sens, sens).ravel()
     assert temperature_from_agreement(labels, evidence, 0.5, sens, sens) < 0.7
-    found = temperature_from_honeypots(evidence[:300], truth[:300].astype(float), 1.0)
+    found = fit_to_honeypots(evidence[:300], truth[:300].astype(float), 1.0).temperature
 
     def loss(t):
         return np.logaddexp(0, np.where(truth == 1, -t * evidence, t * evidence)).mean()
@@ -72,7 +73,7 @@ def test_lonely_verdicts_say_nothing_about_temperature():
 
 
 def test_without_honeypots_the_centre_stays():
-    assert temperature_from_honeypots(np.zeros(0), np.zeros(0), 0.7) == 0.7
+    assert fit_to_honeypots(np.zeros(0), np.zeros(0), 0.7) == Tempering(0.7, 0.0)
 
 
 def test_many_honeypots_find_the_true_temperature():
@@ -80,4 +81,20 @@ def test_many_honeypots_find_the_true_temperature():
     rng = np.random.default_rng(4)
     evidence = rng.normal(0, 3, 20000)
     is_wrong = (rng.random(20000) < 1 / (1 + np.exp(-0.5 * evidence))).astype(float)
-    assert temperature_from_honeypots(evidence, is_wrong, 1.0) == pytest.approx(0.5, abs=0.04)
+    assert fit_to_honeypots(evidence, is_wrong, 1.0).temperature == pytest.approx(0.5, abs=0.04)
+
+
+def test_the_shift_corrects_a_crowd_that_misses_wrong_lines():
+    # Evidence that is 0.4 too low for every line: wrong lines are missed more than the rates say.
+    rng = np.random.default_rng(6)
+    evidence = rng.normal(0, 3, 20000)
+    is_wrong = (rng.random(20000) < 1 / (1 + np.exp(-evidence))).astype(float)
+    found = fit_to_honeypots(evidence - 0.4, is_wrong, 1.0)
+    assert found.temperature == pytest.approx(1.0, abs=0.04)
+    assert found.shift == pytest.approx(0.4, abs=0.06)
+
+
+def test_a_handful_of_honeypots_changes_little():
+    found = fit_to_honeypots(np.array([2.0, -1.0, 1.0]), np.array([1.0, 0.0, 0.0]), 0.8)
+    assert found.temperature == pytest.approx(0.8, abs=0.1)
+    assert found.shift == pytest.approx(0.0, abs=0.05)

@@ -44,7 +44,7 @@ def test_rates_and_truth_are_recovered():
     assert np.sqrt(np.mean((found.belief.sensitivity.mean - sens) ** 2)) < 0.05
     assert np.sqrt(np.mean((found.belief.specificity.mean - spec) ** 2)) < 0.012
     assert found.prior_wrong == pytest.approx(truth.mean(), abs=0.01)
-    assert found.temperature == pytest.approx(1.0, abs=0.05)
+    assert found.tempering.temperature == pytest.approx(1.0, abs=0.05)
 
 
 def test_intervals_cover_the_truth_of_data_drawn_from_the_model():
@@ -99,7 +99,7 @@ def test_a_fixed_class_prior_and_temperature_are_kept():
     sens = np.full(10, 0.8)
     labels, _ = simulate(sens, sens, n_lines=300, per_line=3, share_wrong=0.3, seed=8)
     found = dawid_skene.fit(labels, prior(), prior_wrong=0.5, temperature=0.6)
-    assert (found.prior_wrong, found.temperature) == (0.5, 0.6)
+    assert (found.prior_wrong, found.tempering.temperature) == (0.5, 0.6)
 
 
 def test_lines_on_which_all_err_together_are_cooled_and_calibrated():
@@ -120,7 +120,7 @@ def test_lines_on_which_all_err_together_are_cooled_and_calibrated():
         return -np.log(np.clip(np.where(truth == 1, p, 1 - p), 1e-10, 1))[free].mean()
 
     cooled, hot = dawid_skene.fit(labels, prior()), dawid_skene.fit(labels, prior(), temperature=1.0)
-    assert cooled.temperature < 0.5
+    assert cooled.tempering.temperature < 0.5
     assert loss(cooled.posterior_wrong) < 0.5 * loss(hot.posterior_wrong)
 
 
@@ -128,7 +128,7 @@ def test_without_labels_nothing_breaks():
     empty = sparse_labels(np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool), 0, np.zeros(0, np.int8))
     found = dawid_skene.fit(empty, prior())
     assert found.posterior_wrong.shape == (0,)
-    assert found.temperature == 1.0
+    assert found.tempering.temperature == 1.0
 
 
 @pytest.mark.parametrize("verdict", [0, 1])

@@ -105,5 +105,5 @@ def held_out_posteriors(labels: Labels, params: ReliabilityParams, *, n_folds: i
         share = (seen.is_wrong.sum() + 1) / (seen.is_known.sum() + 2)
         weights = np.where(found.is_kept[:, None], found.weights, 0.0)
         evidence = labels.matrix[lines[is_held]] @ weights.ravel()
-        posterior[is_held] = sigmoid(logit(float(share)) + evidence)
+        posterior[is_held] = sigmoid(logit(float(share)) + found.shift + evidence)
     return posterior
