@@ -49,7 +49,8 @@ class Labels(NamedTuple):
     @property
     def is_wrong(self) -> Floats:
         """(N,) 1 for lines known to be wrong, 0 elsewhere."""
-        return (self.truth == WRONG).astype(np.float64)
+        is_wrong: Floats = np.asarray(self.truth == WRONG, np.float64)
+        return is_wrong
 
     def with_truth(self, truth: Truths) -> Labels:
         """The same verdicts with another answer key, for held-out honeypots."""
@@ -57,7 +58,7 @@ class Labels(NamedTuple):
 
     def counts(self, of_lines: Floats) -> Floats:
         """Sum a number that each line has over the verdicts of each annotator and label, (N,) to (A, 2)."""
-        total: Floats = self.matrix.T @ of_lines
+        total = np.asarray(self.matrix.T @ of_lines, np.float64)
         return total.reshape(-1, 2)
 
 
