@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from crlhf.crowd.generators import KINDS, GeneratedCrowd, generate
 
+from crlhf.crowd.generators import KINDS, GeneratedCrowd, generate
 from crlhf.reliability import METHODS, aggregate_labels, dawid_skene
 from crlhf.reliability.crowd_prior import CrowdPrior
 from crlhf.reliability.diagnostics import calibration_of

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tests.tiny_policy import build_tiny_policy
 
 ROOT = Path(__file__).parents[2]
