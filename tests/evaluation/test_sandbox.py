@@ -7,6 +7,7 @@ import pytest
 from crlhf.errors import IsolationError
 from crlhf.evaluation import sandbox
 from crlhf.evaluation.protocols import prompt_helpers
+from crlhf.params import load_params
 from crlhf.schema import Program
 
 LIMITS = {"timeout_s": 20.0, "memory_mib": 512}
@@ -394,8 +395,10 @@ def test_every_humaneval_solution_passes():
 
 def mbpp_file():
     root = Path(__file__).resolve().parents[2]
-    folders = [os.environ.get("CRLHF_BENCHMARKS_DIR", ""), root / "data/benchmarks", root / "../shared/benchmarks"]
-    return next((Path(f) / "mbpp.jsonl" for f in folders if f and (Path(f) / "mbpp.jsonl").exists()), None)
+    folders = [root / folder for folder in load_params(root / "params.yaml").problems.benchmark_folders]
+    if setting := os.environ.get("CRLHF_BENCHMARKS_DIR"):
+        folders.insert(0, Path(setting))
+    return next((Path(f) / "mbpp.jsonl" for f in folders if (Path(f) / "mbpp.jsonl").exists()), None)
 
 
 @pytest.mark.skipif(mbpp_file() is None, reason="mbpp.jsonl is not there")
