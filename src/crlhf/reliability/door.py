@@ -116,7 +116,8 @@ def _check(labels: pd.DataFrame, gold: pd.Series | None, method: str) -> None:
         if labels[name].isna().any():
             row = int(np.flatnonzero(labels[name].isna())[0]) + 1
             raise InputError(f"labels: row {row} has no {name}")
-    is_binary = labels["label"].isin([0, 1]).to_numpy()
+    label = labels["label"].to_numpy()
+    is_binary = np.asarray((label == 0) | (label == 1), bool)
     if not is_binary.all():
         row = int(np.flatnonzero(~is_binary)[0])
         raise InputError(f"labels: row {row + 1} has the label {labels['label'].iloc[row]}; it must be 0 or 1")
