@@ -10,7 +10,9 @@ import dagster as dg
 
 from dagster_project.checks import DeclaredCheck, declared_checks
 from dagster_project.graph import Graph, GraphError, Stage, load_graph
+from dagster_project.summaries import locked_outs
 from dagster_project.sync import observe_raw, raw_key, stage_key
+from dagster_project.tracker import annotate
 from dagster_project.versions import code_version
 
 LOCK_WAIT_S = 600.0
@@ -76,6 +78,7 @@ def _stage_asset(graph: Graph, stage: Stage, root: Path) -> dg.AssetsDefinition:
         )
         for message in invocation.get_custom_messages():
             raise _failure(message)
+        annotate(root, stage.name, locked_outs(root, stage.name), context.run_id, context.log.warning)
         yield from invocation.get_results()
 
     return run_stage

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -176,7 +176,6 @@ def explain(stage: str, finished: Finished) -> dict[str, Any]:
 def _report(pipes: PipesContext, root: Path, stage: str, outcome: str) -> None:
     """Tell Dagster what the stage made, from dvc.lock and the summary, read now that DVC has returned."""
     outs = locked_outs(root, stage)
-    annotate(root, stage, outs, pipes.run_id, pipes.log.warning)
     report = describe_stage(
         root,
         stage,
@@ -188,25 +187,6 @@ def _report(pipes: PipesContext, root: Path, stage: str, outcome: str) -> None:
     pipes.report_asset_materialization(metadata=report.metadata, data_version=report.data_version)
     for check in report.checks:
         pipes.report_asset_check(check.name, check.passed, check.severity, check.metadata)  # type: ignore[arg-type]
-
-
-def annotate(
-    root: Path, stage: str, outs: Mapping[str, str | None], dagster_run_id: str | None, warn: Callable[[str], None]
-) -> None:
-    """Give the stage's MLflow run what the stage could not know: DVC's hashes and Dagster's run id.
-
-    A stage that DVC skipped counts as well: its results belong to the present state of params and raw data. The tracker
-    is a convenience: when it cannot be reached the stage's work still counts, and a warning says why.
-    """
-    try:
-        from crlhf.tracking import annotate as annotate_run  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        return
-    known = {path: md5 for path, md5 in outs.items() if md5 is not None}
-    try:
-        annotate_run(stage, root, dvc_outputs=known, dagster_run_id=dagster_run_id)
-    except Exception as error:
-        warn(f"{stage}: its MLflow run could not be annotated: {error}")
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from dagster._core.definitions.data_version import (
 from dagster_project.checks import declared_checks
 from dagster_project.graph import Graph, GraphError, Stage, read_graph
 from dagster_project.home import dagster_instance
-from dagster_project.launcher import annotate
 from dagster_project.settings import SettingsError, find_root
 from dagster_project.summaries import CheckResult, Metadata, describe_stage
+from dagster_project.tracker import annotate
 from dagster_project.versions import InputVersion, data_version, input_versions, locked_code_version, up_to_date
 
 
