@@ -91,6 +91,7 @@ class Answers:
         self._module = ModuleType("candidate")
         self._objects: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
+        self._known: dict[int, tuple[type, list[str]]] = {}
 
     def serve(self) -> None:
         """Answer until the tester hangs up."""
@@ -164,7 +165,7 @@ class Answers:
         if number is None:
             number = self._numbers[id(value)] = len(self._objects) + 1
             self._objects[number] = value
-        reference: dict[str, Any] = {"h": number, "m": [name for name in SPECIAL if _has(kind, name)], "n": "object"}
+        reference: dict[str, Any] = {"h": number, "m": self._methods(kind), "n": "object"}
         if kind is GeneratorType:
             reference["n"] = "generator"
         elif kind is FunctionType:
@@ -176,6 +177,12 @@ class Answers:
                 reference["base"] = _content(base, value, self._outside)
                 break
         return reference
+
+    def _methods(self, kind: type) -> list[str]:
+        """Special methods of a class; found by identity, for a metaclass may make classes equal."""
+        if id(kind) not in self._known:
+            self._known[id(kind)] = kind, [name for name in SPECIAL if _has(kind, name)]
+        return self._known[id(kind)][1]
 
     def ask_back(self, number: int, what: str, args: Any, kwargs: Any) -> Any:
         """Have the tester call its own callable; answer its questions meanwhile."""

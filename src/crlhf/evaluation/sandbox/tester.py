@@ -98,7 +98,7 @@ class ZygoteClient:
             "new_root": str(new_root),
             "marker": str(marker),
             "tester_pid": os.getpid(),
-            "may_become_nobody": _nobody_can_reach(Path(os.__file__)) and _nobody_can_reach(sample_folder),
+            "may_change_user": _anyone_can_reach(Path(os.__file__)) and _anyone_can_reach(sample_folder),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-S", "-c", _BOOT, config["source"], str(theirs.fileno()), json.dumps(config)],
@@ -258,8 +258,8 @@ def _compiled(source: str) -> CodeType:
     return compile(source, "<test>", "exec", dont_inherit=True)
 
 
-def _nobody_can_reach(path: Path) -> bool:
-    """Whether a user without rights can walk to `path`; the last part itself is not looked at."""
+def _anyone_can_reach(path: Path) -> bool:
+    """Whether a user of no rights can walk to `path`; the last part itself is not looked at."""
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.resolve().parents)
 
 
