@@ -322,9 +322,11 @@ def test_an_error_in_the_callers_callback_ends_the_run_and_leaves_no_process():
     program = Program("p", "def f(x):\n    return 2\n", "f", "", ("assert f(1) == 2",))
     opened = sandbox.open_sandbox(**LIMITS, workers=2)
     pids = [worker._process.pid for worker in opened._workers]
+    folders = [Path(worker._folder) for worker in opened._workers]
     with pytest.raises(KeyError):
         opened.run([program] * 4, complain)
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [folder for folder in folders if folder.exists()]
 
 
 def test_no_programs_need_no_sandbox():

@@ -15,8 +15,9 @@ import os
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date, datetime, timedelta
-from socket import socket
+from socket import SHUT_WR, socket, socketpair
 from types import FunctionType, GeneratorType, ModuleType
 from typing import Any
 
@@ -38,6 +39,7 @@ _BASES: tuple[type, ...] = (
     frozenset, deque, datetime, date, timedelta,
 )  # fmt: skip
 _MRO_SHOWN = 8
+_KNOWN: dict[int, tuple[type, list[str]]] = {}
 
 
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +93,6 @@ class Answers:
         self._module = ModuleType("candidate")
         self._objects: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
-        self._known: dict[int, tuple[type, list[str]]] = {}
 
     def serve(self) -> None:
         """Answer until the tester hangs up."""
@@ -178,11 +179,12 @@ class Answers:
                 break
         return reference
 
-    def _methods(self, kind: type) -> list[str]:
+    @staticmethod
+    def _methods(kind: type) -> list[str]:
         """Special methods of a class; found by identity, for a metaclass may make classes equal."""
-        if id(kind) not in self._known:
-            self._known[id(kind)] = kind, [name for name in SPECIAL if _has(kind, name)]
-        return self._known[id(kind)][1]
+        if id(kind) not in _KNOWN:
+            _KNOWN[id(kind)] = kind, [name for name in SPECIAL if _has(kind, name)]
+        return _KNOWN[id(kind)][1]
 
     def ask_back(self, number: int, what: str, args: Any, kwargs: Any) -> Any:
         """Have the tester call its own callable; answer its questions meanwhile."""
@@ -251,6 +253,39 @@ def _has(kind: type, name: str) -> bool:
     """Whether the class defines the special method; a hash by identity does not count, nor does one set to None."""
     method = getattr(kind, name, None)
     return method is not None and not (name == "__hash__" and method == object.__hash__)
+
+
+_REHEARSAL = """
+import math
+class A(Exception):
+    def m(self): return [1, (2.5, "x"), {"k": {1}}]
+def f(x, y=None):
+    if x == 3:
+        raise A(x)
+    if x == 4:
+        return (n for n in range(3))
+    return [x, (1, 2.5), {"a": {1, 2}}, "text", None, True]
+"""
+
+
+def rehearse(times: int = 24) -> None:
+    """Serve a harmless program in this process, before any fork.
+
+    The interpreter rewrites code as it warms up and fills caches of its own. Done once here, no child does it again in
+    pages that it would first have to copy.
+    """
+    for _ in range(times):
+        ours, theirs = socketpair()
+        with ours, theirs:
+            answers = Answers(theirs)
+            wire.send(ours, {"op": "load", "code": _REHEARSAL, "names": ["f", "A", "nothing"]})
+            for argument in (1, 2, 3, 4, [1, [2]], {"t": [1, {"d": [["k", 2.5]]}]}, "text"):
+                wire.send(ours, {"op": "call", "a": [{"h": 1}, argument]})
+            wire.send(ours, {"op": "next", "a": [{"h": 3}]})
+            ours.shutdown(SHUT_WR)
+            with suppress(wire.WireError):
+                answers.serve()
+    sys.modules.pop("candidate", None)
 
 
 def run(channel: socket) -> None:

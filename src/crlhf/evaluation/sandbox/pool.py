@@ -6,9 +6,11 @@ import json
 import os
 import queue
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -33,11 +35,13 @@ class _Worker:
     """One tester process."""
 
     def __init__(self, config: dict[str, Any]) -> None:
+        self._folder = tempfile.mkdtemp(prefix="crlhf-sandbox-")
+        config = {**config, "work_folder": self._folder}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-S", "-W", "ignore", "-c", _BOOT, _SOURCE, json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **_temporary()},
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
             start_new_session=True,
         )
         said = self._read(_START_S)
@@ -75,24 +79,21 @@ class _Worker:
             self._process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._close_pipes()
+        self._tidy_up()
 
     def kill(self) -> None:
         """End the tester now; its zygote ends with it."""
         with suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._close_pipes()
+        self._tidy_up()
 
-    def _close_pipes(self) -> None:
+    def _tidy_up(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-
-
-def _temporary() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Sandbox:

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import stat
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 from crlhf.evaluation.sandbox import namespaces, probes, wire
 from crlhf.evaluation.sandbox.intent import read_intent
 from crlhf.evaluation.sandbox.proxies import Link, ModuleName, relayed
+from crlhf.evaluation.sandbox.zygote import empty_folder, own_children
 
 LAYERS = ("landlock", "seccomp", "namespaces")
 _BOOT = (
@@ -88,6 +90,7 @@ class ZygoteClient:
 
     def _start(self) -> None:
         sample_folder = Path(tempfile.mkdtemp(prefix="sample-", dir=self._folder))
+        self._sample_folder = str(sample_folder)
         new_root = Path(tempfile.mkdtemp(prefix="root-", dir=self._folder))
         marker = self._folder / "marker"
         marker.touch()
@@ -111,7 +114,7 @@ class ZygoteClient:
         )
         theirs.close()
         ours.settimeout(_PATIENCE_S)
-        self._control = ours
+        self._control, self._is_cleaning = ours, False
         self.hello = json.loads(self._line(ours))
         self.layers = self._probe()
 
@@ -141,9 +144,10 @@ class ZygoteClient:
         return tuple(layer for layer in LAYERS if layer in proved)
 
     def fork(self, command: bytes = b"F") -> socket.socket:
-        """A channel to a new child."""
+        """A channel to a new child, once the last one has been cleaned up."""
         ours, theirs = socket.socketpair()
         try:
+            self._wait_for_clean_up()
             socket.send_fds(self._control, [command], [theirs.fileno()])
         except OSError:
             ours.close()
@@ -153,14 +157,21 @@ class ZygoteClient:
         return ours
 
     def end(self) -> None:
-        """Have the last child and all it started ended; a zygote that cannot is replaced."""
-        try:
+        """Have the last child and all it started ended, while the tester goes on."""
+        self._is_cleaning = True
+        with contextlib.suppress(OSError):  # a zygote that is gone is found when the next child is asked for
             self._control.sendall(b"E")
+
+    def _wait_for_clean_up(self) -> None:
+        if self._is_cleaning:
             if self._control.recv(1) != b"e":
                 raise OSError
-        except OSError:
-            self.stop()
-            self._start()
+            self._is_cleaning = False
+
+    def replace(self) -> None:
+        """Start another zygote in place of one that is gone or does not answer."""
+        self.stop()
+        self._start()
 
     def stop(self) -> None:
         """End the zygote and everything below it, orphans included."""
@@ -170,6 +181,8 @@ class ZygoteClient:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         end_descendants()
+        with contextlib.suppress(OSError):
+            empty_folder(self._sample_folder)
 
 
 class Tester:
@@ -207,7 +220,7 @@ class Tester:
         try:
             return self._zygote.fork()
         except ZygoteGoneError:
-            self._zygote.end()  # starts another
+            self._zygote.replace()
             return self._zygote.fork()
 
 
@@ -281,7 +294,7 @@ def end_descendants() -> None:
     """Kill and wait for everything below this process; orphans come here because it is a subreaper."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        for pid in _children():
+        for pid in own_children():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         try:
@@ -290,12 +303,6 @@ def end_descendants() -> None:
         except ChildProcessError:
             return
         time.sleep(0.001)
-
-
-def _children() -> list[int]:
-    from crlhf.evaluation.sandbox.zygote import _children as children
-
-    return children()
 
 
 def main() -> None:
@@ -308,15 +315,16 @@ def main() -> None:
         namespaces.be_subreaper()
         namespaces.hide_memory()
     sys.path += config["test_packages"]
-    with tempfile.TemporaryDirectory(prefix="crlhf-sandbox-", ignore_cleanup_errors=True) as name:
-        tester = Tester(config, Path(name))
-        try:
-            print(json.dumps(tester.describe()), file=answers, flush=True)
-            for line in sys.stdin:
-                job = json.loads(line)
-                started = time.monotonic()
-                outcome = tester.judge(job["program"], job["timeout_s"])
-                seconds = time.monotonic() - started
-                print(json.dumps({**outcome._asdict(), "seconds": seconds}), file=answers, flush=True)
-        finally:
-            tester.close()
+    folder = Path(config["work_folder"])
+    tester = Tester(config, folder)
+    try:
+        print(json.dumps(tester.describe()), file=answers, flush=True)
+        for line in sys.stdin:
+            job = json.loads(line)
+            started = time.monotonic()
+            outcome = tester.judge(job["program"], job["timeout_s"])
+            seconds = time.monotonic() - started
+            print(json.dumps({**outcome._asdict(), "seconds": seconds}), file=answers, flush=True)
+    finally:
+        tester.close()
+        shutil.rmtree(folder, ignore_errors=True)  # the pipeline does it too, unless it was killed

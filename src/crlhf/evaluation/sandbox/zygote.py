@@ -51,6 +51,7 @@ class Zygote:
     def set_up(self) -> None:
         """Build every layer that can be built; what fails is noted and told to the tester."""
         _preload()
+        child.rehearse()
         layers = self._config["layers"]
         if "namespaces" in layers:
             self._try("namespaces", self._enter_namespaces)
@@ -164,7 +165,7 @@ class Zygote:
                 with suppress(OSError):
                     os.kill(-1, signal.SIGKILL)
             else:
-                for pid in _children():
+                for pid in own_children():
                     for kill in (os.killpg, os.kill):
                         with suppress(OSError):
                             kill(pid, signal.SIGKILL)
@@ -204,7 +205,7 @@ def _limit(memory_mib: int) -> None:
         resource.setrlimit(what, (allowed, allowed))
 
 
-def _children() -> list[int]:
+def own_children() -> list[int]:
     """Children of this process, orphans it inherited included."""
     try:
         text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
