@@ -70,11 +70,12 @@ class CompletionsParams(_Section):
 
 
 class SandboxParams(_Section):
-    """Limits of one program's run. `timeout_s` is wall time; `memory_mib` is address space."""
+    """Limits of one program's run: wall time, address space, and the isolation asked for."""
 
     timeout_s: Positive
     memory_mib: Annotated[int, Field(ge=64)]
     workers: Count
+    isolation: Annotated[str, Field(pattern=r"^(auto|(require|only):[a-z+]+)$")] = "auto"
 
 
 class HoneypotsParams(_Section):

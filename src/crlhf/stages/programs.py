@@ -22,5 +22,6 @@ def run_programs(programs: Sequence[Program], params: SandboxParams, label: str)
             timeout_s=params.timeout_s,
             memory_mib=params.memory_mib,
             workers=params.workers,
+            isolation=params.isolation,
             on_verdict=lambda verdict: advance(bar),
         )

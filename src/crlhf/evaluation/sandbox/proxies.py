@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import builtins
 import types
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from socket import socket
 from typing import Any
 
 from crlhf.evaluation.sandbox import wire
+from crlhf.evaluation.sandbox.changes import assume
 from crlhf.evaluation.sandbox.intent import BUILTIN_ATTRIBUTES, Intent
 
 _UNARY = {
@@ -247,7 +247,7 @@ class Link:
         wire.send(self._channel, message)
         reply = self._reply(may_stop=operation == "next" or self._intent.names_stop)
         for position, changed in reply.get("m", {}).items():
-            _assume(args[int(position)], self._decode(changed))
+            assume(args[int(position)], self._decode(changed))
         value = reply.get("v")
         if _is_reference(value):
             return self._inside(value, own=own, makes_own=makes_own)
@@ -369,33 +369,3 @@ def _is_reference(message: Any) -> bool:
 
 def _class_name(name: object) -> str:
     return name if type(name) is str and name.isidentifier() and len(name) <= 80 else "Exception"
-
-
-def _assume(old: Any, new: Any) -> None:
-    """Give `old` the contents of `new`, keeping the identity of what is inside where the shapes allow it."""
-    if type(old) is not type(new):
-        return
-    if isinstance(old, tuple):
-        for before, after in zip(old, new, strict=False):
-            _assume(before, after)
-    elif isinstance(old, list):
-        old[:] = [_kept(before, after) for before, after in zip(old, new, strict=False)] + new[len(old) :]
-    elif isinstance(old, dict):
-        kept = {key: _kept(old[key], item) if key in old else item for key, item in new.items()}
-        old.clear()
-        dict.update(old, kept)
-    elif isinstance(old, set):
-        old.clear()
-        old.update(new)
-    elif isinstance(old, bytearray):
-        old[:] = new
-    elif isinstance(old, deque):
-        old.clear()
-        old.extend(new)
-
-
-def _kept(before: Any, after: Any) -> Any:
-    if type(before) is type(after) and isinstance(before, (list, dict, set, bytearray, deque)):
-        _assume(before, after)
-        return before
-    return after
