@@ -32,15 +32,19 @@ class _FrozenHeadLogprobs(torch.autograd.Function):
         logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         entropies = torch.empty_like(logprobs)
         slopes = torch.empty_like(hidden) if needs_gradient else None
+        scaled_bias = None if bias is None else bias / temperature
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, start + CHUNK)
-            logits = nn.functional.linear(hidden[part], weight, bias).float().div_(temperature)  # (CHUNK, V)
-            log_z = torch.logsumexp(logits, dim=-1)
+            logits = nn.functional.linear(hidden[part] / temperature, weight, scaled_bias).float()  # (CHUNK, V)
+            logits -= logits.amax(dim=-1, keepdim=True)
+            weights = torch.exp(logits)  # probabilities, but for their sum z
+            z = weights.sum(dim=-1)
+            log_z = torch.log(z)
             logprobs[part] = logits.gather(1, targets[part, None])[:, 0] - log_z
-            probabilities = torch.exp(logits - log_z[:, None])
-            entropies[part] = log_z - torch.linalg.vecdot(probabilities, logits)
+            # H = -sum p log p = log z - sum p x; the product as a batch of dot products makes no third table.
+            entropies[part] = log_z - torch.bmm(weights[:, None, :], logits[:, :, None])[:, 0, 0] / z
             if slopes is not None:
-                mean = probabilities.to(weight.dtype) @ weight
+                mean = (weights.to(weight.dtype) @ weight) / z[:, None].to(weight.dtype)
                 slopes[part] = (weight[targets[part]] - mean) / temperature
         ctx.save_for_backward(slopes)
         ctx.mark_non_differentiable(entropies)
