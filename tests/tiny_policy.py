@@ -14,7 +14,8 @@ PAD_TOKEN = "<|pad|>"
 _CORPUS = [
     "def add(a, b):\n    return a + b\n",
     "def is_even(number):\n    if number % 2 == 0:\n        return True\n    return False\n",
-    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n        self.items.append(item)\n",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n",
+    "    def push(self, item):\n        self.items.append(item)\n",
     "for index in range(len(values)):\n    total += values[index]\nprint(total)\n",
     'assert add(2, 3) == 5, "two and three"\n',
 ]

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from crlhf.evaluation.intervals import bootstrap_mean, mcnemar, minimum_detectable_difference, paired_bootstrap
+from crlhf.evaluation.intervals import (
+    bootstrap_mean,
+    mcnemar,
+    minimum_detectable_difference,
+    paired_bootstrap,
+    score_interval,
+)
 
 
 def test_the_bootstrap_interval_of_a_share_is_that_of_the_binomial():
@@ -84,3 +90,23 @@ def test_the_detectable_difference_has_the_power_it_claims():
 def test_one_problem_has_no_detectable_difference():
     with pytest.raises(ValueError, match="two problems"):
         minimum_detectable_difference([0.5])
+
+
+def test_scores_that_all_agree_get_the_exact_binomial_interval():
+    # Clopper-Pearson for 0 of 16 at 95 %: 1 - 0.025 ** (1 / 16); an independent reference is SciPy's binomtest
+    low, high = stats.binomtest(0, 16).proportion_ci(0.95, method="exact")
+    none = score_interval([0.0] * 16, 200, 0.95, seed=1)
+    assert none == pytest.approx((0.0, low, high), abs=1e-12)
+    low, high = stats.binomtest(16, 16).proportion_ci(0.95, method="exact")
+    assert score_interval([1.0] * 16, 200, 0.95, seed=1) == pytest.approx((1.0, low, high), abs=1e-12)
+
+
+def test_mixed_scores_get_the_bootstrap_interval():
+    values = [0.0, 1.0, 0.0, 0.5]
+    assert score_interval(values, 500, 0.95, seed=3) == bootstrap_mean(values, 500, 0.95, seed=3)
+
+
+def test_two_policies_that_never_differ_are_not_proved_equal():
+    found = paired_bootstrap([0.0, 1.0] * 8, [0.0, 1.0] * 8, 200, 0.95, seed=1)
+    unseen = stats.binomtest(0, 16).proportion_ci(0.95, method="exact").high
+    assert found == pytest.approx((0.0, -unseen, unseen), abs=1e-12)

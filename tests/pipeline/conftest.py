@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.tiny_policy import save_tiny_policy
+
+from tests.tiny_policy import build_tiny_policy
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -69,7 +70,7 @@ class Project:
 @pytest.fixture(scope="session")
 def tiny_policy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "policy"
-    save_tiny_policy(folder)
+    build_tiny_policy(folder)
     return folder
 
 

@@ -147,7 +147,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(repro, make_project):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not (project.root / ".crlhf/work/completions.jsonl").exists() and time.monotonic() < deadline:
+    while not (project.root / ".crlhf/partial/completions.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()

@@ -4,7 +4,10 @@ from math import log
 import numpy as np
 import pytest
 
-from crlhf.reliability import estimate
+from crlhf.reliability import dawid_skene, estimate
+from crlhf.reliability.crowd_prior import CrowdPrior
+from crlhf.reliability.labels import labels_of
+from crlhf.reliability.verdicts import code_verdicts
 from crlhf.schema import RELIABILITIES
 from crlhf.store import to_arrow
 
@@ -109,3 +112,62 @@ def test_the_result_is_under_the_schema_and_the_model_is_json(make_tables, param
     found = estimate(*make_tables({"h1": "-x"}, 2, {("ann", "h1"): "--"}), params)
     assert to_arrow(RELIABILITIES, found.reliabilities).num_rows == 1
     assert json.loads(json.dumps(found.model)) == found.model
+
+
+def mixed_crowd(make_tables, seed=11):
+    """Six annotators of 30 honeypots and 30 completions of 8 lines; the last one marks nothing."""
+    rng = np.random.default_rng(seed)
+    truth = {f"c{n:02d}": "".join(rng.choice(["x", "-"], 8, p=[0.25, 0.75])) for n in range(60)}
+    marks = {
+        (f"a{who}", name): "".join(
+            "x" if who < 5 and rng.random() < (0.8 if mark == "x" else 0.05) else "-" for mark in text
+        )
+        for name, text in truth.items()
+        for who in range(6)
+    }
+    return make_tables({name: text if n % 2 else None for n, (name, text) in enumerate(truth.items())}, 8, marks)
+
+
+@pytest.mark.parametrize("estimator", ["dawid_skene", "honeypot_beta", "l1_logistic", "majority"])
+@pytest.mark.parametrize("coins", [1, 2])
+def test_every_estimator_returns_the_same_record(make_tables, params, estimator, coins):
+    annotations, items = mixed_crowd(make_tables)
+    found = estimate(annotations, items, params.model_copy(update={"estimator": estimator, "coins": coins}))
+    assert to_arrow(RELIABILITIES, found.reliabilities).num_rows == 6
+    rows = by_annotator(found)
+    assert (rows["estimator"] == estimator).all()
+    assert (rows["n_verdicts"] == 480).all()
+    assert (rows["n_honeypot_verdicts"] == 240).all()
+    assert (rows["weight_wrong"].iloc[:5] < -0.3).all()  # a mark by any of the five says that the line is wrong
+    assert json.loads(json.dumps(found.model)) == found.model
+    assert found.model["estimator"] == estimator
+
+
+def test_em_tells_the_lazy_annotator_from_the_others(make_tables, params):
+    annotations, items = mixed_crowd(make_tables)
+    rows = by_annotator(estimate(annotations, items, params.model_copy(update={"estimator": "dawid_skene"})))
+    assert rows["sensitivity"].iloc[:5].between(0.6, 0.95).all()
+    assert rows.loc["a5", "sensitivity"] < 0.1
+    assert abs(rows.loc["a5", "weight_ok"]) < 0.1 * rows["weight_ok"].iloc[:5].min()
+
+
+def test_the_weights_and_the_prior_reproduce_ems_own_posterior(make_tables, params):
+    # Aggregation adds the weights of a table up; it must give what EM itself found.
+    annotations, items = mixed_crowd(make_tables)
+    found = estimate(annotations, items, params.model_copy(update={"estimator": "dawid_skene"}))
+    labels = labels_of(code_verdicts(annotations, items), params.line_correlation)
+    fit = dawid_skene.fit(labels, CrowdPrior(params.prior_accuracy, params.prior_sensitivity, params.prior_specificity))
+    weights = -found.reliabilities[["weight_ok", "weight_wrong"]].to_numpy().ravel()
+    prior = found.model["prior_correct"]
+    log_odds = np.log((1 - prior) / prior) + labels.matrix @ weights
+    np.testing.assert_allclose(1 / (1 + np.exp(-log_odds)), fit.posterior_wrong, rtol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ["dawid_skene", "honeypot_beta", "l1_logistic", "majority"])
+def test_no_verdicts_and_no_honeypots_are_defined_for_every_estimator(make_tables, params, estimator):
+    params = params.model_copy(update={"estimator": estimator})
+    assert len(estimate(*make_tables({"h": "-x"}, 2, {}), params).reliabilities) == 0
+    alone = estimate(*make_tables({"c": None}, 3, {("ann", "c"): "-x-"}), params)
+    assert np.isfinite(alone.reliabilities[["weight_ok", "weight_wrong", "accuracy"]].to_numpy()).all()
+    assert alone.model["orientation"] == "assumed"
+    assert any("assumed" in note for note in alone.model["notes"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -68,9 +69,15 @@ def possible_faults(program: str) -> list[Fault]:
     Each parses, compiles, has another syntax tree than `program`, and differs from it in one judgeable line. A
     program that does not parse has none.
     """
+    return list(_possible_faults(program))
+
+
+@lru_cache(maxsize=1024)
+def _possible_faults(program: str) -> tuple[Fault, ...]:
+    """Kept, since honeypots and the measurement of label noise ask for the faults of the same programs."""
     source = Source.of(program)
     if source is None:
-        return []
+        return ()
     judgeable = judgeable_lines(program)
     own_tree = ast.dump(source.tree)
     faults: dict[str, Fault] = {}
@@ -82,7 +89,7 @@ def possible_faults(program: str) -> list[Fault]:
             code = source.apply(edit)
             if code not in faults and code != program and _is_another_program(code, own_tree, judgeable):
                 faults[code] = Fault(code, edit.line_no, edit.kind)
-    return sorted(faults.values(), key=lambda fault: fault.line_no)
+    return tuple(sorted(faults.values(), key=lambda fault: fault.line_no))
 
 
 def inject_faults(program: str, seed: int | np.random.Generator, n: int) -> list[Fault]:

@@ -64,10 +64,31 @@ def bootstrap_mean(values: Values, n_bootstrap: int, confidence: float, seed: in
     return Interval(float(x.mean()), float(low), float(high))
 
 
+def score_interval(values: Values, n_bootstrap: int, confidence: float, seed: int) -> Interval:
+    """`bootstrap_mean` of scores in [0, 1], with an honest interval where all problems agree.
+
+    When every problem scored 0, or every problem 1, each resample is the sample itself and the bootstrap has no width.
+    Then the exact (Clopper-Pearson, doi:10.1093/biomet/26.4.404) interval of 0 or N successes in N trials stands in:
+    [0, 1 - (alpha/2)^(1/N)] or [(alpha/2)^(1/N), 1], with alpha = 1 - confidence.
+    """
+    x = _finite(values)
+    if (x == 0).all():
+        return Interval(0.0, 0.0, _unseen_share(len(x), confidence))
+    if (x == 1).all():
+        return Interval(1.0, 1 - _unseen_share(len(x), confidence), 1.0)
+    return bootstrap_mean(x, n_bootstrap, confidence, seed)
+
+
+def _unseen_share(n: int, confidence: float) -> float:
+    """The largest share of problems that could behave otherwise although none of `n` did: 1 - (alpha/2)^(1/n)."""
+    return float(1 - ((1 - confidence) / 2) ** (1 / n))
+
+
 def paired_bootstrap(first: Values, second: Values, n_bootstrap: int, confidence: float, seed: int) -> Interval:
     """Mean of `second - first` with its bootstrap interval over problems that both policies answered.
 
-    The problem is resampled with both its values, so what makes a problem hard cancels out.
+    The problem is resampled with both its values, so what makes a problem hard cancels out. Where no problem changed
+    the bootstrap has no width; the ends are then plus and minus the share of problems that could have changed unseen.
 
     Raises:
         ValueError: the lengths differ, there are no values, or one is not finite.
@@ -75,6 +96,9 @@ def paired_bootstrap(first: Values, second: Values, n_bootstrap: int, confidence
     a, b = _finite(first), _finite(second)
     if len(a) != len(b):
         raise ValueError(f"a paired comparison needs the same problems on both sides, got {len(a)} and {len(b)}")
+    if (a == b).all():
+        unseen = _unseen_share(len(a), confidence)
+        return Interval(0.0, -unseen, unseen)
     return bootstrap_mean(b - a, n_bootstrap, confidence, seed)
 
 

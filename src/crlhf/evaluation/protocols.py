@@ -178,9 +178,10 @@ _EVALPLUS_ASSISTANT = (
 )
 _EVALPLUS_CAVEATS = (
     "EvalPlus 0.3.1's chat handling: a user turn and a pre-filled assistant turn; plain completion for a policy "
-    "without a chat template. EvalPlus then sanitises the answer (keeps what the entry point reaches); here the text of the "
-    "fence is run as it stands. EvalPlus gives each program 4 x the time of the reference solution, at least 4 s; here "
-    "it is 4 s. The tests are those of the problem table: with the base tests, this is not a score on plus tests."
+    "without a chat template. EvalPlus then sanitises the answer (keeps what the entry point reaches); here the text "
+    "of the fence is run as it stands. EvalPlus gives each program 4 x the time of the reference solution, at least "
+    "4 s; here it is 4 s. The tests are those of the problem table: with the base tests, this is not a score on plus "
+    "tests."
 )
 _PAPER_CAVEATS = (
     "The settings of the paper's published run.sh (arXiv:2503.15129) in the bigcode harness: T=0.8, 100 samples, "

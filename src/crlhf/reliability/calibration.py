@@ -1,9 +1,10 @@
 """A temperature against the overconfidence of naive Bayes.
 
 Hard lines make many annotators err together, so verdicts are not independent given the truth and posteriors are too
-sure. The evidence `x_l` (sum of the log-likelihood ratios) is multiplied by one temperature `T`, usually below 1:
+sure. The evidence `x_l` (sum of the log-likelihood ratios) is multiplied by one temperature `T`, usually below 1, and
+honeypots may shift the log-odds by a small `b`:
 
-    P(l wrong) = sigmoid(logit(pi) + T * x_l).
+    P(l wrong) = sigmoid(logit(pi) + b + T * x_l).
 
 `T` comes from two sources. Without any honeypot: the other verdicts on a line must predict an annotator's verdict,
 
@@ -19,6 +20,8 @@ arXiv:1706.04599.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,13 +31,24 @@ from crlhf.reliability.verdicts import Floats
 
 LOWEST, HIGHEST = 0.05, 1.5
 _RELATIVE_SD = 0.5  # of the prior of T around what the pseudo-likelihood says
+_SHIFT_SD = 0.3
 _WORTH = 2.0  # nats by which a temperature must beat 1 before it is believed
 _SAMPLE = 100_000  # verdicts that the pseudo-likelihood looks at
 
 
+class Tempering(NamedTuple):
+    """What corrects the posteriors: `logit P(wrong) = logit(pi) + shift + temperature * evidence`."""
+
+    temperature: float
+    shift: float
+
+
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1 + np.tanh(x / 2))
+    from scipy.special import expit
+
+    p: Floats = expit(x)
+    return p
 
 
 def logit(p: Floats | float) -> Floats:
@@ -111,35 +125,40 @@ def temperature_from_agreement(
     return float(best.x) if loss(1.0) - best.fun > _WORTH else 1.0
 
 
-def temperature_from_honeypots(evidence: Floats, is_wrong: Floats, centre: float) -> float:
-    """The temperature that lowers the held-out log-loss of honeypot lines, under a normal prior around `centre`.
+def fit_to_honeypots(evidence: Floats, is_wrong: Floats, centre: float) -> Tempering:
+    """Temperature and shift that lower the held-out log-loss of honeypot lines, under normal priors.
 
-    The found one is averaged with `centre` by the evidence for each (Laplace's approximation), so that a sample too
-    small to tell changes little.
+    The prior of the temperature is centred at `centre`, that of the shift at 0; the base rate is the honeypots' own.
+    The found pair is averaged with `(centre, 0)` by the evidence for each (Laplace's approximation), so that a sample
+    too small to tell changes little.
 
     Args:
         evidence: (n,) held-out evidence.
         is_wrong: (n,) 1 for wrong lines.
-        centre: what the prior is centred at.
+        centre: the temperature that is believed without honeypots.
     """
     if not len(evidence):
-        return centre
-    share = (is_wrong.sum() + 1) / (len(is_wrong) + 2)
-    base, sd = logit(float(share)), _RELATIVE_SD * centre
+        return Tempering(centre, 0.0)
+    base = logit(float((is_wrong.sum() + 1) / (len(is_wrong) + 2)))
+    features = np.stack([evidence, np.ones(len(evidence))], 1)  # (n, 2)
+    middle, variance = np.array([centre, 0.0]), np.array([_RELATIVE_SD * centre, _SHIFT_SD]) ** 2
     sign = 1 - 2 * is_wrong
 
-    def loss(temperature: float) -> float:
-        return float(np.logaddexp(0, sign * (base + temperature * evidence)).sum())
+    def cost(point: Floats) -> float:
+        loss = np.logaddexp(0, sign * (base + features @ point)).sum()
+        return float(loss + ((point - middle) ** 2 / variance).sum() / 2)
 
-    t = centre
-    for _ in range(50):  # Newton on a convex function of one variable, kept inside its bounds
-        p = sigmoid(base + t * evidence)
-        slope = float(((p - is_wrong) * evidence).sum()) + (t - centre) / sd**2
-        curve = float((p * (1 - p) * evidence**2).sum()) + 1 / sd**2
-        step = float(np.clip(slope / curve, -0.2, 0.2))
-        t = float(np.clip(t - step, LOWEST, HIGHEST))
-        if abs(step) < 1e-6:
+    point = middle
+    for _ in range(50):  # Newton on a convex function of two variables, kept inside the bounds
+        p = sigmoid(base + features @ point)
+        slope = features.T @ (p - is_wrong) + (point - middle) / variance
+        curve = features.T @ (features * (p * (1 - p))[:, None]) + np.diag(1 / variance)
+        step = np.clip(np.linalg.solve(curve, slope), -0.2, 0.2)
+        point = point - step
+        point[0] = np.clip(point[0], LOWEST, HIGHEST)
+        if np.abs(step).max() < 1e-6:
             break
-    gain = loss(centre) - loss(t) - (t - centre) ** 2 / (2 * sd**2) - 0.5 * np.log(curve * sd**2)
+    gain = cost(middle) - cost(point) - 0.5 * np.log(np.linalg.det(curve) * variance.prod())
     trust = 1 / (1 + np.exp(-np.clip(gain, -500, 500)))
-    return float(trust * t + (1 - trust) * centre)
+    found = trust * point + (1 - trust) * middle
+    return Tempering(float(found[0]), float(found[1]))

@@ -62,17 +62,20 @@ class CrowdPrior:
         log_sens, log_spec = _log_evidence(caught, missed), _log_evidence(passed, accused)  # (A, K)
         log_tied = _log_evidence(caught + passed, missed + accused)
         top_sens, top_spec = log_sens.max(1, keepdims=True), log_spec.max(1, keepdims=True)
-        top = np.maximum(top_sens + top_spec, log_tied.max(1, keepdims=True))
+        top_tied = log_tied.max(1, keepdims=True)
+        has_pairs = bool(self._base_pairs.any())
+        top = np.maximum(top_sens + top_spec, top_tied) if has_pairs else top_tied
         sens = np.exp(log_sens - top_sens)
-        spec = np.exp(log_spec - top_spec) * np.exp(top_sens + top_spec - top)
+        spec = np.exp(log_spec - top_spec) * np.exp(np.minimum(top_sens + top_spec - top, 0))
         tied = np.exp(log_tied - top)
         for_sens = sens * (spec @ self._pairs.T)  # (A, K), over the places of the sensitivity
         for_spec = spec * (sens @ self._pairs)
         for_tied = tied * self._tied
         total = for_sens.sum(1, keepdims=True) + for_tied.sum(1, keepdims=True)
+        alone = np.exp(log_tied - top_tied) * self._base_tied  # one coin, whatever the mixture says
         pooled = (caught + passed, missed + accused)
         belief = Belief(
-            accuracy=_matched((for_tied / for_tied.sum(1, keepdims=True), *pooled)),
+            accuracy=_matched((alone / alone.sum(1, keepdims=True), *pooled)),
             sensitivity=_matched((for_sens / total, caught, missed), (for_tied / total, *pooled)),
             specificity=_matched((for_spec / total, passed, accused), (for_tied / total, *pooled)),
         )

@@ -9,7 +9,7 @@ EM starts from the honeypots alone, and from the majority only where there is no
 experts is oriented right. Beta pseudo-counts act in every M-step. The class prior `pi` is that of the lines that are
 not honeypots, because the share of wrong lines among honeypots is a design. After EM has settled, a temperature is
 found (`calibration`); where it is below 1 verdicts are not independent, EM confirms itself, and the honeypots are worth
-more than the other lines: they are weighted by `1 / T**2` (at most 20) and EM goes on once more.
+more than the other lines: they are weighted by `1 / T**2` (at most 10) and EM goes on once more.
 
 Departs from the paper (arXiv:2503.15129), which estimates from honeypots alone; and from Dawid and Skene in the
 learned prior, the clamping, the down-weighting and the temperature.
@@ -22,19 +22,20 @@ from typing import NamedTuple
 import numpy as np
 
 from crlhf.reliability.calibration import (
+    Tempering,
     evidence_weights,
+    fit_to_honeypots,
     held_out_evidence,
     logit,
     sigmoid,
     temperature_from_agreement,
-    temperature_from_honeypots,
 )
 from crlhf.reliability.crowd_prior import CrowdPrior
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts
 from crlhf.reliability.labels import Labels
 from crlhf.reliability.verdicts import Bools, Floats
 
-_MOST_WEIGHT = 20.0
+_MOST_WEIGHT = 10.0
 _CLASS_BOUNDS = (0.005, 0.995)
 
 
@@ -54,8 +55,8 @@ class Fit(NamedTuple):
         belief: (A,) posterior of each annotator's rates, with the information that hidden truth costs taken off.
         weights: (A, 2) tempered evidence, wrong against correct, of a verdict `ok` and of a verdict `wrong`.
         posterior_wrong: (N,) P(line wrong | verdicts), honeypots too, as if their truth were not known.
-        prior_wrong: P(line wrong) before any verdict.
-        temperature: what the evidence was multiplied by; in `weights` already.
+        prior_wrong: P(line wrong) before any verdict, the shift included.
+        tempering: temperature, in `weights` already, and shift, in `prior_wrong` already.
         n_iterations: E-steps done.
         has_converged: False: stopped at the limit.
     """
@@ -64,7 +65,7 @@ class Fit(NamedTuple):
     weights: Floats
     posterior_wrong: Floats
     prior_wrong: float
-    temperature: float
+    tempering: Tempering
     n_iterations: int
     has_converged: bool
 
@@ -101,7 +102,7 @@ def fit(
         labels: the labels; lines of known truth are clamped.
         prior: the prior of the annotators' rates, learned on the way.
         prior_wrong: P(line wrong) before any verdict; None estimates it.
-        temperature: None finds it.
+        temperature: None finds it and a shift; a fixed `prior_wrong` is not shifted.
         carried: counts of earlier rounds.
         max_iterations: at most so many E-steps in each of the two passes.
         tolerance: EM has settled when the rates move by no more on average.
@@ -111,23 +112,24 @@ def fit(
         on the prior, in which most annotators are better than chance.
     """
     steps = _Steps(prior, carried, prior_wrong, max_iterations, tolerance)
+    is_fixed = prior_wrong is not None
     state = _iterate(labels, steps, *_start(labels))
-    found = _temperature(labels, state) if temperature is None else temperature
-    boost = min(max(found**-2, 1.0), _MOST_WEIGHT)
+    found = _tempering(labels, state, is_fixed) if temperature is None else Tempering(temperature, 0.0)
+    boost = min(max(found.temperature**-2, 1.0), _MOST_WEIGHT)
     if labels.is_known.any() and boost > 1.1:
         boosted = labels._replace(weight=labels.weight * np.where(labels.is_known, boost, 1.0))
-        again = _iterate(boosted, steps, _posterior(state, 1.0), boosted.weight)
+        again = _iterate(boosted, steps, _posterior(state), boosted.weight)
         state = again._replace(n_iterations=again.n_iterations + state.n_iterations)
-        found = _temperature(boosted, state) if temperature is None else temperature
+        found = _tempering(boosted, state, is_fixed) if temperature is None else found
     else:
         boost = 1.0
-    weights = found * evidence_weights(state.belief.sensitivity, state.belief.specificity)
-    posterior = _posterior(state, found)
+    shifted = float(sigmoid(logit(state.prior_wrong) + found.shift))
+    posterior = sigmoid(logit(shifted) + found.temperature * state.evidence)
     return Fit(
         _honest(labels, state, posterior, boost),
-        weights,
+        found.temperature * evidence_weights(state.belief.sensitivity, state.belief.specificity),
         posterior,
-        state.prior_wrong,
+        shifted,
         found,
         state.n_iterations,
         state.has_converged,
@@ -154,14 +156,15 @@ def _iterate(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floa
         weight: (N,) weights of lines in the first M-step.
     """
     prior_wrong = _class_prior(labels, responsibility, steps.prior_wrong, weight > 0)
-    belief = _m_step(labels, steps, responsibility, weight)
+    belief = _m_step(labels, steps, responsibility, weight, labels.counts(weight))
+    all_counts = labels.counts(labels.weight)
     rates = _rates(belief)
     for n in range(1, steps.max_iterations + 1):
         evidence = labels.matrix @ evidence_weights(belief.sensitivity, belief.specificity).ravel()
         state = _State(belief, prior_wrong, evidence, n, False)
-        responsibility = _posterior(state, 1.0)
+        responsibility = _posterior(state)
         prior_wrong = _class_prior(labels, responsibility, steps.prior_wrong)
-        belief = _m_step(labels, steps, responsibility, labels.weight)
+        belief = _m_step(labels, steps, responsibility, labels.weight, all_counts)
         moved = _rates(belief)
         if n > 2 and np.abs(moved - rates).sum() <= steps.tolerance * len(rates):
             return state._replace(has_converged=True)
@@ -169,11 +172,14 @@ def _iterate(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floa
     return state
 
 
-def _m_step(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floats) -> Belief:
-    """Soft counts of each annotator, honeypots clamped, and the posterior under the learned prior."""
+def _m_step(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floats, all_counts: Floats) -> Belief:
+    """Soft counts of each annotator, honeypots clamped, and the posterior under the learned prior.
+
+    `all_counts` are the counts of lines of either truth, (A, 2): what is not wrong is correct.
+    """
     responsibility = np.where(labels.is_known, labels.is_wrong, responsibility)
     wrong = labels.counts(responsibility * weight)
-    correct = labels.counts((1 - responsibility) * weight)
+    correct = np.maximum(all_counts - wrong, 0)
     counts = Counted(wrong[:, 1], wrong[:, 0], correct[:, 0], correct[:, 1])
     if steps.carried is not None:
         counts = Counted(*(now + before for now, before in zip(counts, steps.carried, strict=True)))
@@ -184,9 +190,9 @@ def _rates(belief: Belief) -> Floats:
     return np.concatenate([belief.sensitivity.mean, belief.specificity.mean])
 
 
-def _posterior(state: _State, temperature: float) -> Floats:
-    """P(line wrong | verdicts), honeypots too, (N,)."""
-    return sigmoid(logit(state.prior_wrong) + temperature * state.evidence)
+def _posterior(state: _State) -> Floats:
+    """P(line wrong | verdicts) as EM sees it, not tempered, honeypots too, (N,)."""
+    return sigmoid(logit(state.prior_wrong) + state.evidence)
 
 
 def _class_prior(labels: Labels, responsibility: Floats, fixed: float | None, counted: Bools | None = None) -> float:
@@ -200,14 +206,13 @@ def _class_prior(labels: Labels, responsibility: Floats, fixed: float | None, co
     return float(np.clip(estimate, *_CLASS_BOUNDS))
 
 
-def _temperature(labels: Labels, state: _State) -> float:
+def _tempering(labels: Labels, state: _State, is_prior_fixed: bool) -> Tempering:
     """The temperature from agreement, corrected by held-out honeypots where there are some."""
     rates = (state.belief.sensitivity, state.belief.specificity)
     centre = temperature_from_agreement(labels, state.evidence, state.prior_wrong, *rates)
     lines = np.flatnonzero(labels.is_known)
-    if not len(lines):
-        return centre
-    return temperature_from_honeypots(held_out_evidence(labels, lines, *rates), labels.is_wrong[lines], centre)
+    found = fit_to_honeypots(held_out_evidence(labels, lines, *rates), labels.is_wrong[lines], centre)
+    return found._replace(shift=0.0) if is_prior_fixed else found
 
 
 def _honest(labels: Labels, state: _State, posterior: Floats, boost: float) -> Belief:

@@ -22,7 +22,14 @@ from crlhf.reliability.record import count_verdicts, reasons_of, reliabilities_f
 if TYPE_CHECKING:
     import pandas as pd
 
-METHODS = ("dawid_skene", "one_coin_dawid_skene", "honeypot_beta", "l1_logistic", "majority")
+METHODS = (
+    "dawid_skene",
+    "one_coin_dawid_skene",
+    "honeypot_beta",
+    "one_coin_honeypot_beta",
+    "l1_logistic",
+    "majority",
+)
 """Names that `aggregate_labels` takes."""
 
 
@@ -87,8 +94,8 @@ def _params(method: str) -> ReliabilityParams:
     """Priors that do not prefer either class."""
     return ReliabilityParams.model_validate(
         {
-            "estimator": "dawid_skene" if method == "one_coin_dawid_skene" else method,
-            "coins": 1 if method == "one_coin_dawid_skene" else 2,
+            "estimator": method.removeprefix("one_coin_"),
+            "coins": 1 if method.startswith("one_coin_") else 2,
             "prior_accuracy": (4, 2),
             "prior_sensitivity": (2, 1),
             "prior_specificity": (2, 1),
@@ -109,12 +116,13 @@ def _check(labels: pd.DataFrame, gold: pd.Series | None, method: str) -> None:
         if labels[name].isna().any():
             row = int(np.flatnonzero(labels[name].isna())[0]) + 1
             raise InputError(f"labels: row {row} has no {name}")
-    is_binary = labels["label"].isin([0, 1]).to_numpy()
+    label = labels["label"].to_numpy()
+    is_binary = np.asarray((label == 0) | (label == 1), bool)
     if not is_binary.all():
         row = int(np.flatnonzero(~is_binary)[0])
-        raise InputError(f"labels: row {row + 1} has the label {labels['label'].iloc[row]!r}; it must be 0 or 1")
+        raise InputError(f"labels: row {row + 1} has the label {labels['label'].iloc[row]}; it must be 0 or 1")
     if gold is not None and not gold.isin([0, 1]).all():
         bad = gold[~gold.isin([0, 1])]
-        raise InputError(f"gold: task {bad.index[0]!r} has the label {bad.iloc[0]!r}; it must be 0 or 1")
+        raise InputError(f"gold: task {bad.index[0]!r} has the label {bad.iloc[0]}; it must be 0 or 1")
     if gold is not None and gold.index.has_duplicates:
         raise InputError(f"gold: task {gold.index[gold.index.duplicated()][0]!r} is listed twice")

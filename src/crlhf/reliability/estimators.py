@@ -145,10 +145,11 @@ def _by_em(labels: Labels, params: ReliabilityParams, carried: Belief | None) ->
         fit.weights,
         prior_wrong=fit.prior_wrong,
         interval_method="Beta posterior, EM with missing information",
-        temperature=fit.temperature,
+        temperature=fit.tempering.temperature,
         is_kept=np.ones(labels.n_annotators, bool),
         reasons=None,
         notes=[f"EM {settled} after {fit.n_iterations} iterations"],
+        shift=fit.tempering.shift,
     )
 
 

@@ -11,7 +11,8 @@ same code is ISTA. It stops when the optimality conditions hold within a toleran
 `-lambda * sign(w_i)` where `w_i != 0`, and is at most `lambda` in size where `w_i = 0`.
 
 `lambda` is chosen on a path from the smallest one that sets all weights to 0, by the cross-validated log-loss of
-whole honeypots. The l1 term sets the weights of useless annotators to exactly 0; `p_i = sigmoid(w_i)`.
+whole honeypots and the rule of one standard error. The l1 term sets the weights of useless annotators to exactly 0;
+`p_i = sigmoid(w_i)`.
 
 Departs from the paper: `b` is not penalised, because with 15 % wrong lines annotators who mark nothing would otherwise
 take its place. An annotator who never saw a honeypot is unknown, not useless, and gets the mean weight of the others.
@@ -31,7 +32,7 @@ from crlhf.reliability.verdicts import Floats
 
 _MAX_ITERATIONS = 5000
 _PATH_LENGTH = 20
-_PATH_END = 1e-3  # smallest lambda of the path, as a share of the largest
+_PATH_END = 1e-2  # smallest lambda of the path, as a share of the largest
 
 
 class Solution(NamedTuple):
@@ -136,7 +137,11 @@ def path(x: Any, y: Floats, penalties: Floats) -> list[Solution]:
 
 
 def choose_penalty(x: Any, y: Floats, group: Floats, n_folds: int, seed: int) -> float:
-    """The lambda on the path with the least cross-validated log-loss; whole groups are held out together."""
+    """The largest lambda on the path whose cross-validated log-loss is within one standard error of the least.
+
+    Whole groups are held out together. The rule of one standard error (Breiman et al. 1984) is what makes useless
+    annotators vanish; the least loss keeps many of them at small weights.
+    """
     top = largest_penalty(x, y)
     penalties = top * np.geomspace(1, _PATH_END, _PATH_LENGTH)
     groups = np.unique(group)
@@ -146,13 +151,15 @@ def choose_penalty(x: Any, y: Floats, group: Floats, n_folds: int, seed: int) ->
     fold = np.empty(len(groups), int)
     fold[np.random.default_rng(seed).permutation(len(groups))] = np.arange(len(groups)) % n_folds
     fold_of_line = fold[np.searchsorted(groups, group)]
-    loss = np.zeros(_PATH_LENGTH)
+    loss = np.zeros((n_folds, _PATH_LENGTH))
     for held in range(n_folds):
         inside, outside = np.flatnonzero(fold_of_line != held), np.flatnonzero(fold_of_line == held)
         for index, solution in enumerate(path(x[inside], y[inside], penalties)):
             point = np.append(solution.intercept, solution.weights)
-            loss[index] += _smooth_value(x[outside], y[outside], point) * len(outside)
-    return float(penalties[int(np.argmin(loss))])
+            loss[held, index] = _smooth_value(x[outside], y[outside], point)
+    mean, error = loss.mean(0), loss.std(0, ddof=1) / np.sqrt(n_folds)
+    best = int(np.argmin(mean))
+    return float(penalties[int(np.argmax(mean <= mean[best] + error[best]))])
 
 
 def fit_l1(labels: Labels, params: ReliabilityParams, seed: int = 0) -> Found:

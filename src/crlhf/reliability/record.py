@@ -55,6 +55,7 @@ class Found(NamedTuple):
         is_kept: (A,) False: the annotator's verdicts are not aggregated.
         reasons: why, or None for the usual ones.
         notes: what a report should say besides.
+        shift: correction of the log-odds of wrong, in `prior_wrong` already.
     """
 
     belief: Belief
@@ -65,6 +66,7 @@ class Found(NamedTuple):
     is_kept: Bools
     reasons: list[str] | None
     notes: list[str]
+    shift: float = 0.0
 
 
 class Counts(NamedTuple):

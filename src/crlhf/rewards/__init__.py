@@ -1,6 +1,16 @@
 """From verdicts and reliabilities to rewards: line posteriors, aligned scores, the consensual ranking."""
 
 from crlhf.rewards.line_posteriors import line_posteriors
+from crlhf.rewards.next_verdicts import value_of_verdicts
 from crlhf.rewards.scores import LeftOut, left_out, scores
+from crlhf.rewards.token_rewards import score_at_last_token, score_at_line_ends
 
-__all__ = ["LeftOut", "left_out", "line_posteriors", "scores"]
+__all__ = [
+    "LeftOut",
+    "left_out",
+    "line_posteriors",
+    "score_at_last_token",
+    "score_at_line_ends",
+    "scores",
+    "value_of_verdicts",
+]

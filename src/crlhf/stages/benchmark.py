@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from crlhf.evaluation.protocols import Protocol
-    from crlhf.policy.generation import Sample
+    from crlhf.policy.decoding import Sample
     from crlhf.stages.runner import Context
 
 

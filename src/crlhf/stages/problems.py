@@ -47,7 +47,7 @@ def run(context: Context) -> Summary:
         )
     refused = {pair.problem_id for pair in found}
     training = training[~training["problem_id"].isin(refused)]
-    others = benchmarks[~benchmarks["problem_id"].isin(refused | set(training["problem_id"]))]
+    others = benchmarks[benchmarks["split"] != "train"]
     context.store.write("problems", pd.concat([training, others], ignore_index=True))
     return Summary(
         metrics={

@@ -45,11 +45,11 @@ class Context(NamedTuple):
 
     def work_folder(self, name: str, *inputs: object) -> Path:
         """A folder for unfinished work, named by a hash of what the work depends on."""
-        return self.path(f".crlhf/work/{name}-{digest(*inputs)[:16]}")
+        return self.path(f".crlhf/partial/{name}-{digest(*inputs)[:16]}")
 
     def journal(self, name: str, *inputs: object) -> Journal:
         """A journal of finished pieces that holds only while `inputs` stay the same."""
-        return Journal(self.path(f".crlhf/work/{name}.jsonl"), digest(*inputs))
+        return Journal(self.path(f".crlhf/partial/{name}.jsonl"), digest(*inputs))
 
 
 def digest(*inputs: object) -> str:

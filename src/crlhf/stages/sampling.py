@@ -9,7 +9,7 @@ from crlhf.progress import progress_bar
 from crlhf.store import Journal
 
 if TYPE_CHECKING:
-    from crlhf.policy.generation import Sample
+    from crlhf.policy.decoding import Sample
 
 
 class Sampling(NamedTuple):
@@ -27,7 +27,8 @@ def sample(
     model: Any, tokenizer: Any, inputs: Sequence[str], sampling: Sampling, journal: Journal, label: str
 ) -> list[Sample]:
     """Samples by input and sample number; batches that `journal` holds are not drawn again."""
-    from crlhf.policy.generation import Sample, generate
+    from crlhf.policy.decoding import Sample
+    from crlhf.policy.generation import generate
 
     kept = [Sample(**entry) for batch in journal.entries.values() for entry in batch]
     with progress_bar(label, len(inputs) * sampling.n, "program", len(kept)) as bar:

@@ -56,10 +56,10 @@ def per_problem(table: pd.DataFrame, k: int) -> pd.Series[float]:
 def _record(
     context: Context, benchmark: str, policy: str, table: pd.DataFrame, k: int, values: pd.Series[float]
 ) -> dict[str, Any]:
-    from crlhf.evaluation.intervals import bootstrap_mean
+    from crlhf.evaluation.intervals import score_interval
 
     report = context.params.report
-    interval = bootstrap_mean(values.tolist(), report.n_bootstrap, report.confidence, context.params.seed)
+    interval = score_interval(values.tolist(), report.n_bootstrap, report.confidence, context.params.seed)
     return {
         "benchmark": benchmark,
         "policy": policy,

@@ -54,7 +54,7 @@ def run(context: Context) -> Summary:
 
 
 def check_files(root: Path, files: Sequence[Path], quarantine_path: Path | None) -> tuple[list[str], bool]:
-    """Check raw annotation files against the items of the project at `root`: lines for a person, and whether all is well.
+    """Check raw annotation files against the project's items: lines for a person, and whether no row is bad.
 
     The bad rows are written to `quarantine_path`, if given.
 

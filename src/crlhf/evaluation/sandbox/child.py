@@ -69,6 +69,7 @@ class Callback:
         self._answers, self._number = answers, number
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Have the tester call it."""
         return self._answers.ask_back(self._number, "call", args, kwargs)
 
 
@@ -90,6 +91,7 @@ class Answers:
         self._module = ModuleType("candidate")
         self._objects: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
+        self._known: dict[int, tuple[type, list[str]]] = {}
 
     def serve(self) -> None:
         """Answer until the tester hangs up."""
@@ -98,10 +100,8 @@ class Answers:
 
     def _answer(self, request: dict[str, Any]) -> None:
         try:
-            if request["op"] == "load":
-                reply = self._load(request["code"], request["names"])
-            else:
-                reply = self._operate(request)
+            is_load = request["op"] == "load"
+            reply = self._load(request["code"], request["names"]) if is_load else self._operate(request)
         except BaseException as error:  # whatever the candidate raises is an answer
             reply = {"x": self._raised(error)}
         wire.send(self._channel, reply)
@@ -115,11 +115,11 @@ class Answers:
             return {"syntax": getattr(error, "lineno", None)}
         namespace = vars(self._module)
         exec(compiled, namespace)
-        return {"v": {name: self._named(namespace[name]) for name in names if name in namespace}}
+        return {"v": {name: self._named(name, namespace[name]) for name in names if name in namespace}}
 
-    def _named(self, value: Any) -> Any:
-        if type(value) is ModuleType:
-            return {"module": value.__name__}
+    def _named(self, name: str, value: Any) -> Any:
+        if value is sys.modules.get(name):
+            return {"module": name}
         if isinstance(value, type) and issubclass(value, BaseException):
             return {"exception": self._lineage(value)}
         return wire.encode(value, self._outside)
@@ -165,7 +165,7 @@ class Answers:
         if number is None:
             number = self._numbers[id(value)] = len(self._objects) + 1
             self._objects[number] = value
-        reference: dict[str, Any] = {"h": number, "m": [name for name in SPECIAL if _has(kind, name)], "n": "object"}
+        reference: dict[str, Any] = {"h": number, "m": self._methods(kind), "n": "object"}
         if kind is GeneratorType:
             reference["n"] = "generator"
         elif kind is FunctionType:
@@ -177,6 +177,12 @@ class Answers:
                 reference["base"] = _content(base, value, self._outside)
                 break
         return reference
+
+    def _methods(self, kind: type) -> list[str]:
+        """Special methods of a class; found by identity, for a metaclass may make classes equal."""
+        if id(kind) not in self._known:
+            self._known[id(kind)] = kind, [name for name in SPECIAL if _has(kind, name)]
+        return self._known[id(kind)][1]
 
     def ask_back(self, number: int, what: str, args: Any, kwargs: Any) -> Any:
         """Have the tester call its own callable; answer its questions meanwhile."""

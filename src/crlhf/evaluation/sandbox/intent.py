@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import sys
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,10 +21,19 @@ _PARAMETER = "candidate"  # HumanEval's tests call the entry point by this name
 
 
 class Intent(NamedTuple):
-    """Names that the tests read and the program may define; those among them that the tests use as classes."""
+    """What tests expect.
+
+    Attributes:
+        names: names that the tests read and the program may define.
+        classes: those among them that the tests use as classes.
+        modules: modules of the standard library that the tests use and leave to the program to import.
+        names_stop: True: the tests speak of StopIteration themselves.
+    """
 
     names: tuple[str, ...]
     classes: frozenset[str]
+    modules: frozenset[str]
+    names_stop: bool
 
 
 @lru_cache(maxsize=4096)
@@ -43,13 +53,29 @@ def read_intent(entry_point: str, setup_code: str, tests: tuple[str, ...]) -> In
             continue
     nodes = [node for tree in trees for node in ast.walk(tree)]
     read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    names = {name for name in read if not hasattr(builtins, name)} | {entry_point}
+    imported = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in nodes
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    names = {name for name in read - imported if not hasattr(builtins, name)} | {entry_point}
+    modules = {name for name in names & sys.stdlib_module_names if _is_used_as_module(name, nodes)} - {entry_point}
     holders = _holders(nodes, names)
     classes: set[str] = set()
     for node in nodes:
-        classes |= _classes_shown_by(node, names, holders)
+        classes |= _classes_shown_by(node, names - modules, holders)
     renamed = {entry_point if name == _PARAMETER else name for name in classes}
-    return Intent(tuple(sorted(names)), frozenset(renamed & names))
+    return Intent(tuple(sorted(names)), frozenset(renamed & names), frozenset(modules), "StopIteration" in read)
+
+
+def _is_used_as_module(name: str, nodes: list[ast.AST]) -> bool:
+    """Whether every appearance of `name` has an attribute taken of it."""
+    bare = sum(isinstance(node, ast.Name) and node.id == name for node in nodes)
+    dotted = sum(
+        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name for node in nodes
+    )
+    return bare == dotted
 
 
 def _called(node: ast.AST, names: set[str]) -> str | None:

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SAMPLE_FOLDER = "/sample"
-NOBODY = 65534
+FIRST_UID = 0x70000000
+"""A user of no rights for each worker: this and the number of its tester. Limits on processes count by user."""
 _NEWNS, _NEWIPC, _NEWUTS, _NEWUSER, _NEWPID, _NEWNET = 1 << 17, 1 << 27, 1 << 26, 1 << 28, 1 << 29, 1 << 30
 _NOSUID, _NODEV, _BIND, _REC, _PRIVATE, _DETACH = 2, 4, 4096, 16384, 1 << 18, 2
 _RDONLY = 1

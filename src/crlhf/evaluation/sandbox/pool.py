@@ -75,14 +75,20 @@ class _Worker:
             self._process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             self.kill()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._close_pipes()
 
     def kill(self) -> None:
         """End the tester now; its zygote ends with it."""
         with suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
 
 
 def _temporary() -> dict[str, str]:
@@ -179,7 +185,11 @@ class Sandbox:
                     on_verdict(verdict)
         except BaseException:
             stopped.set()
-            self.close(at_once=True)
+            for worker in self._workers:
+                worker.kill()
+            for thread in threads:
+                thread.join()
+            self.close(at_once=True)  # once more: a thread may just have replaced a worker that it found dead
             raise
         for thread in threads:
             thread.join()
@@ -196,14 +206,14 @@ class Sandbox:
         try:
             while not stopped.is_set():
                 position, program = jobs.get_nowait()
-                done.put((position, self._judge(number, program)))
+                done.put((position, self._judge(number, program, stopped)))
         except queue.Empty:
             return
         except BaseException as error:
             if not stopped.is_set():
                 done.put((-1, error))
 
-    def _judge(self, number: int, program: Program) -> Verdict:
+    def _judge(self, number: int, program: Program, stopped: threading.Event) -> Verdict:
         started = time.monotonic()
         said = self._workers[number].judge(program, self._timeout_s)
         if said is not None:
@@ -217,8 +227,9 @@ class Sandbox:
                 said["seconds"],
             )
         seconds = time.monotonic() - started
-        self._workers[number].kill()
-        self._workers[number] = self._start()
+        if not stopped.is_set():
+            self._workers[number].kill()
+            self._workers[number] = self._start()
         is_late = seconds >= self._timeout_s
         what = ("timeout", "timeout") if is_late else ("error", "process ended")
         return Verdict(program.program_id, *what, None, None, self.level, seconds)

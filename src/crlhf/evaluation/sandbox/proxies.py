@@ -13,6 +13,8 @@ Rules, in the order in which they matter:
    the same ancestry, so that `except` works.
 6. Of the tests' objects, callables and iterators can be passed to the candidate, and only called or advanced there.
    Other objects that have no value on the wire raise TypeError. Arguments that a call changed are changed here too.
+7. StopIteration and GeneratorExit out of anything but an iterator's next step become RuntimeError, unless the tests
+   name StopIteration: raised inside `map` or `all`, they would end the tests in silence.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from socket import socket
 from typing import Any
 
 from crlhf.evaluation.sandbox import wire
-from crlhf.evaluation.sandbox.intent import BUILTIN_ATTRIBUTES
+from crlhf.evaluation.sandbox.intent import BUILTIN_ATTRIBUTES, Intent
 
 _UNARY = {
     "__len__": "len", "__iter__": "iter", "__next__": "next", "__bool__": "bool", "__str__": "str", "__repr__": "repr",
@@ -48,6 +50,10 @@ _REFLECTED = {
     if not name.startswith("__i") and name != "__divmod__"
 }
 _RELAYED = "_crlhf_relayed"
+
+
+class ModuleName(str):
+    """Says that the program imported the module of this name under its own name."""
 
 
 class Handle:
@@ -178,21 +184,22 @@ def _handle_class(methods: frozenset[str], kind: str, is_own: bool) -> type[Hand
 class Link:
     """The questions of one program's tests to its child."""
 
-    def __init__(self, channel: socket, classes: frozenset[str]) -> None:
+    def __init__(self, channel: socket, intent: Intent) -> None:
         self._channel = channel
-        self._classes = classes
+        self._intent = intent
         self._handles: dict[int, Handle] = {}
         self._mirrors: dict[int, type] = {}
         self._passed: dict[int, Any] = {}
-        self.has_classes = bool(classes)
+        self.has_classes = bool(intent.classes)
 
-    def load(self, code: str, names: tuple[str, ...]) -> dict[str, Any]:
-        """Run the program in the child; what it made of each of `names`, as stand-ins or values.
+    def load(self, code: str) -> dict[str, Any]:
+        """Run the program in the child; what it made of each name that the tests read, as stand-ins or values.
 
         Raises:
             SyntaxError: the program does not compile; `lineno` is the line the child named.
         """
-        wire.send(self._channel, {"op": "load", "code": code, "names": list(names)})
+        names = self._intent.names
+        wire.send(self._channel, {"op": "load", "code": code, "names": names})
         reply = self._reply()
         if "syntax" in reply:
             error = SyntaxError()
@@ -201,15 +208,20 @@ class Link:
         found = reply["v"]
         if type(found) is not dict:
             raise wire.WireError("not a table of names")
-        return {name: self._named(name, found[name]) for name in names if name in found}
+        return {name: self._named(name, found[name]) for name in names if self._is_there(name, found)}
+
+    def _is_there(self, name: str, found: dict[str, Any]) -> bool:
+        """Whether the program defines `name`; a module that the tests count on must be the library's own."""
+        return name in found and (name not in self._intent.modules or found[name] == {"module": name})
 
     def _named(self, name: str, message: Any) -> Any:
-        if type(message) is dict and "module" in message:
-            return name if message["module"] == name else None
+        if name in self._intent.modules:
+            return ModuleName(name)
         if type(message) is dict and "exception" in message:
             return self._mirror(message["exception"])
-        value = self._inside(message, makes_own=name in self._classes) if _is_reference(message) else None
-        return self._decode(message) if value is None else value
+        if _is_reference(message):
+            return self._inside(message, makes_own=name in self._intent.classes)
+        return self._decode(message)
 
     def ask(
         self,
@@ -233,7 +245,7 @@ class Link:
         if kwargs:
             message["k"] = {name: wire.encode(value, self._outside) for name, value in kwargs.items()}
         wire.send(self._channel, message)
-        reply = self._reply()
+        reply = self._reply(may_stop=operation == "next" or self._intent.names_stop)
         for position, changed in reply.get("m", {}).items():
             _assume(args[int(position)], self._decode(changed))
         value = reply.get("v")
@@ -241,14 +253,14 @@ class Link:
             return self._inside(value, own=own, makes_own=makes_own)
         return self._decode(value)
 
-    def _reply(self) -> dict[str, Any]:
+    def _reply(self, may_stop: bool = False) -> dict[str, Any]:
         """The child's answer to the last question; meanwhile it may have the tests' callables called."""
         while True:
             reply = wire.receive(self._channel, wire.REPLY_CAP)
             if type(reply) is not dict:
                 raise wire.WireError("no answer")
             if "x" in reply:
-                raise self._relayed(reply["x"])
+                raise self._relayed(reply["x"], may_stop)
             if "do" not in reply:
                 if type(reply.get("m", {})) is not dict:
                     raise wire.WireError("no answer")
@@ -311,11 +323,13 @@ class Link:
         self._passed[id(value)] = value
         return {"cb": id(value), "kind": "iterator" if is_iterator else "callable"}
 
-    def _relayed(self, said: Any) -> BaseException:
+    def _relayed(self, said: Any, may_stop: bool) -> BaseException:
         """The candidate's exception as one of this side's."""
         if type(said) is not dict or type(said.get("c")) is not list or not said["c"]:
             raise wire.WireError("not an exception")
         kind = self._mirror(said["c"])
+        if issubclass(kind, (StopIteration, StopAsyncIteration, GeneratorExit)) and not may_stop:
+            kind = RuntimeError
         args = self._decode(said.get("a", []))
         try:
             error = kind(*args) if type(args) is list else kind()

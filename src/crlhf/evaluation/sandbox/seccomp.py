@@ -12,6 +12,7 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Iterable
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -65,8 +66,11 @@ _METADATA = {
     "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
     "setxattrat", "removexattrat", "file_setattr", "truncate",
 }  # fmt: skip
+_STARTING = {"fork", "vfork", "execve", "execveat"}
 _OWN_PID_ONLY = ("kill", "tkill", "tgkill")
 _OWN_OR_ZERO = ("prlimit64", "sched_setaffinity")
+
+_Step = tuple[int, int, int, int]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,8 +84,9 @@ def is_supported() -> bool:
     return platform.machine() in _MACHINES and struct.calcsize("P") == 8
 
 
-class FilterTemplate:
-    """The filter, assembled once; only the process's own number is filled in for each child.
+class Filters:
+    """Two filters, assembled once. Entering one costs the kernel time that grows with its length, so most of what is
+    refused is refused to the zygote already; a child adds what the zygote itself needs.
 
     Args:
         may_change_metadata: True where a mount namespace already keeps every file outside out of reach.
@@ -90,43 +95,53 @@ class FilterTemplate:
     _PID = 0x7E57C0DE
 
     def __init__(self, *, may_change_metadata: bool) -> None:
-        arch, numbers = _MACHINES[platform.machine()]
-        table = {**_COMMON, **numbers}
+        self._arch, numbers = _MACHINES[platform.machine()]
+        self._numbers = {**_COMMON, **numbers}
         special = {"clone", "clone3", *_OWN_PID_ONLY, *_OWN_OR_ZERO}
-        refused = [
-            number
-            for name, number in table.items()
-            if name not in special and not (may_change_metadata and name in _METADATA)
-        ]
+        for_children = _STARTING | (set() if may_change_metadata else _METADATA)
+        for_all = self._numbers.keys() - special - _STARTING - _METADATA
         own = [
-            *(_rule(table[name], (self._PID,)) for name in _OWN_PID_ONLY),
-            *(_rule(table[name], (self._PID, 0)) for name in _OWN_OR_ZERO),
+            *(_rule(self._numbers[name], (self._PID,)) for name in _OWN_PID_ONLY),
+            *(_rule(self._numbers[name], (self._PID, 0)) for name in _OWN_OR_ZERO),
         ]
-        code = [(_LOAD, 0, 0, _AT_ARCH), (_JUMP_EQUAL, 1, 0, arch), _answer(errno.EPERM), (_LOAD, 0, 0, _AT_NR)]
+        self._shared = self._assemble([], for_all)
+        self._child = self._assemble([*self._no_processes(), *(step for rule in own for step in rule)], for_children)
+
+    def _assemble(self, rules: list[_Step], refused: Iterable[str]) -> bytes:
+        code = [(_LOAD, 0, 0, _AT_ARCH), (_JUMP_EQUAL, 1, 0, self._arch), _answer(errno.EPERM), (_LOAD, 0, 0, _AT_NR)]
         if platform.machine() == "x86_64":
             code += [(_JUMP_GREATER_EQUAL, 0, 1, _X32), _answer(errno.EPERM)]
-        code += [(_JUMP_EQUAL, 0, 1, table["clone3"]), _answer(errno.ENOSYS)]
-        code += [
-            (_JUMP_EQUAL, 0, 4, table["clone"]),
+        code += rules
+        for number in sorted(self._numbers[name] for name in refused if name in self._numbers):
+            code += [(_JUMP_EQUAL, 0, 1, number), _answer(errno.EPERM)]
+        code.append((_RETURN, 0, 0, _ALLOW))
+        return b"".join(struct.pack("=HBBI", *step) for step in code)
+
+    def _no_processes(self) -> list[_Step]:
+        return [
+            (_JUMP_EQUAL, 0, 1, self._numbers["clone3"]),
+            _answer(errno.ENOSYS),
+            (_JUMP_EQUAL, 0, 4, self._numbers["clone"]),
             (_LOAD, 0, 0, _AT_ARG0),
             (_JUMP_SET, 0, 1, _CLONE_THREAD),
             (_RETURN, 0, 0, _ALLOW),
             _answer(errno.EPERM),
         ]
-        code += [step for rule in own for step in rule]
-        for number in refused:
-            code += [(_JUMP_EQUAL, 0, 1, number), _answer(errno.EPERM)]
-        code.append((_RETURN, 0, 0, _ALLOW))
-        self._length = len(code)
-        self._bytes = b"".join(struct.pack("=HBBI", *step) for step in code)
 
-    def enter(self) -> None:
-        """Put this process under the filter for ever; sets no_new_privs first."""
+    def enter_shared(self) -> None:
+        """Put this process, and all it will start, under what is refused to everyone."""
         no_new_privileges()
-        program = self._bytes.replace(struct.pack("=I", self._PID), struct.pack("=I", os.getpid()))
-        filter_ = _Filter(self._length, program)
-        if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(filter_), 0, 0):
-            raise OSError(ctypes.get_errno(), "seccomp")
+        _enter(self._shared)
+
+    def enter_child(self) -> None:
+        """Put this process under the rest: no processes, no signals to others."""
+        _enter(self._child.replace(struct.pack("=I", self._PID), struct.pack("=I", os.getpid())))
+
+
+def _enter(program: bytes) -> None:
+    filter_ = _Filter(len(program) // 8, program)
+    if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(filter_), 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp")
 
 
 def no_new_privileges() -> None:
@@ -135,11 +150,11 @@ def no_new_privileges() -> None:
         raise OSError(ctypes.get_errno(), "no_new_privs")
 
 
-def _answer(number: int) -> tuple[int, int, int, int]:
+def _answer(number: int) -> _Step:
     return (_RETURN, 0, 0, _ERRNO | number)
 
 
-def _rule(number: int, allowed: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+def _rule(number: int, allowed: tuple[int, ...]) -> list[_Step]:
     """System call `number` only with a first argument (its low 32 bits) among `allowed`."""
     tests = [(_JUMP_EQUAL, len(allowed) - i, 0, value) for i, value in enumerate(allowed)]
     body = [(_LOAD, 0, 0, _AT_ARG0), *tests, _answer(errno.EPERM), (_RETURN, 0, 0, _ALLOW)]

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from crlhf.evaluation.sandbox import namespaces, probes, wire
 from crlhf.evaluation.sandbox.intent import read_intent
-from crlhf.evaluation.sandbox.proxies import Link, relayed
+from crlhf.evaluation.sandbox.proxies import Link, ModuleName, relayed
 
 LAYERS = ("landlock", "seccomp", "namespaces")
 _BOOT = (
@@ -98,7 +98,7 @@ class ZygoteClient:
             "new_root": str(new_root),
             "marker": str(marker),
             "tester_pid": os.getpid(),
-            "may_become_nobody": _nobody_can_reach(Path(os.__file__)) and _nobody_can_reach(sample_folder),
+            "may_change_user": _anyone_can_reach(Path(os.__file__)) and _anyone_can_reach(sample_folder),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-S", "-c", _BOOT, config["source"], str(theirs.fileno()), json.dumps(config)],
@@ -215,14 +215,14 @@ def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
     """Load the program, run the setup code and each test, stop at the first that does not hold."""
     tests = tuple(program["tests"])
     intent = read_intent(program["entry_point"], program["setup_code"], tests)
-    link = Link(channel, intent.classes)
+    link = Link(channel, intent)
     last_line = program["code"].count("\n") + 1
     random.seed(0)
     namespace: dict[str, Any] = {"__name__": "tests"}
     test_no: int | None = None
     try:
-        for name, value in link.load(program["code"], intent.names).items():
-            namespace[name] = _trusted_module(name) if value == name and type(value) is str else value
+        for name, value in link.load(program["code"]).items():
+            namespace[name] = importlib.import_module(name) if isinstance(value, ModuleName) else value
         if program["setup_code"]:
             exec(_compiled(program["setup_code"]), namespace)
         for number, test in enumerate(tests):
@@ -253,20 +253,13 @@ def _line_no(said: object, last_line: int) -> int | None:
     return min(max(said, 1), last_line) if type(said) is int else None
 
 
-def _trusted_module(name: str) -> Any:
-    """The standard library's own module for a test that counts on the program to have imported it."""
-    if name not in sys.stdlib_module_names:
-        raise NameError(f"name '{name}' is not defined")
-    return importlib.import_module(name)
-
-
 @lru_cache(maxsize=4096)
 def _compiled(source: str) -> CodeType:
     return compile(source, "<test>", "exec", dont_inherit=True)
 
 
-def _nobody_can_reach(path: Path) -> bool:
-    """Whether a user without rights can walk to `path`; the last part itself is not looked at."""
+def _anyone_can_reach(path: Path) -> bool:
+    """Whether a user of no rights can walk to `path`; the last part itself is not looked at."""
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.resolve().parents)
 
 

@@ -53,7 +53,7 @@ class WireError(Exception):
 
 def send(channel: socket, message: Any) -> None:
     """Send one frame."""
-    data = json.dumps(message, separators=(",", ":")).encode()
+    data = _to_json(message).encode()
     channel.sendall(_HEADER.pack(len(data)) + data)
 
 
@@ -63,13 +63,21 @@ def receive(channel: socket, cap: int) -> Any:
     if length > cap:
         raise WireError(f"a frame of {length} bytes, at most {cap} are read")
     try:
-        return json.loads(_receive_exactly(channel, length), parse_int=_parse_int, parse_constant=_refuse)
+        return _from_json(_receive_exactly(channel, length).decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"not a frame: {type(error).__name__}") from None
 
 
 def _receive_exactly(channel: socket, size: int) -> bytes:
-    parts = bytearray()
+    try:
+        whole = channel.recv(size)
+    except ConnectionError:
+        whole = b""
+    if len(whole) == size:
+        return whole
+    if not whole:
+        raise WireError("the stream ended")
+    parts = bytearray(whole)
     while len(parts) < size:
         try:
             part = channel.recv(min(size - len(parts), 1 << 20))
@@ -89,6 +97,10 @@ def _parse_int(digits: str) -> int:
 
 def _refuse(word: str) -> float:
     raise ValueError(f"{word} is not JSON")
+
+
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_from_json = json.JSONDecoder(parse_int=_parse_int, parse_constant=_refuse).decode
 
 
 def encode(value: Any, outside: Outside) -> Any:
@@ -149,7 +161,9 @@ _ENCODERS: dict[type, Callable[[Any, Outside], Any]] = {
     timedelta: lambda value, _: {"td": [value.days, value.seconds, value.microseconds]},
     Counter: _pairs("C"),
     OrderedDict: _pairs("od"),
-    defaultdict: _pairs("dd"),
+    defaultdict: lambda value, outside: {
+        "dd": [encode(value.default_factory, outside), _pairs("d")(value, outside)["d"]]
+    },
     deque: lambda value, outside: {"q": [value.maxlen, [encode(item, outside) for item in value]]},
     type: _class,
     type(Ellipsis): lambda value, _: {"e": 0},
@@ -175,7 +189,7 @@ def decode(message: Any, outside: Outside) -> Any:
         return outside(message)
     try:
         return decoder(body, outside)
-    except (TypeError, ValueError, ArithmeticError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise WireError(f"not a value: {type(error).__name__}") from None
 
 
@@ -203,7 +217,7 @@ _DECODERS: dict[str, Callable[[Any, Outside], Any]] = {
     "d": _decode_pairs(dict),
     "C": _decode_pairs(Counter),
     "od": _decode_pairs(OrderedDict),
-    "dd": _decode_pairs(lambda items: defaultdict(None, items)),
+    "dd": lambda body, outside: defaultdict(decode(body[0], outside), _decode_pairs(dict)(body[1], outside)),
     "q": lambda body, outside: deque((decode(item, outside) for item in body[1]), body[0]),
     "b": lambda body, _: bytes.fromhex(body),
     "B": lambda body, _: bytearray.fromhex(body),

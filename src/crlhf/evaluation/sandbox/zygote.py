@@ -11,7 +11,6 @@ import fcntl
 import gc
 import json
 import os
-import random
 import resource
 import signal
 import socket
@@ -33,6 +32,7 @@ _PACKAGES = ("site-packages", "dist-packages")
 _FILE_MIB = 16
 _FOLDER_MIB = 64
 _MAX_FILES = 64
+_HIGH_FD = 32
 _MAX_PROCESSES = 256
 
 
@@ -44,24 +44,25 @@ class Zygote:
         self._config = config
         self._folder = str(config["folder"])
         self._ruleset: int | None = None
-        self._filter: seccomp.FilterTemplate | None = None
+        self._filters: seccomp.Filters | None = None
         self._failures: dict[str, str] = {}
         self._in_namespaces = False
 
     def set_up(self) -> None:
         """Build every layer that can be built; what fails is noted and told to the tester."""
-        for name in _PRELOADED:
-            __import__(name)
+        _preload()
         layers = self._config["layers"]
         if "namespaces" in layers:
             self._try("namespaces", self._enter_namespaces)
         self._give_up_privileges()
         if "landlock" in layers:
-            self._try("landlock", self._make_ruleset)
+            self._try("landlock", self._enter_landlock)
         if "seccomp" in layers:
-            self._try("seccomp", self._make_filter)
+            self._try("seccomp", self._enter_seccomp)
         with suppress(OSError):
             namespaces.be_subreaper()
+        os.environ["HOME"] = os.environ["TMPDIR"] = self._folder
+        _limit(self._config["memory_mib"])
         gc.collect()
         gc.freeze()
 
@@ -86,23 +87,30 @@ class Zygote:
         self._in_namespaces = True
 
     def _give_up_privileges(self) -> None:
-        """Root becomes nobody wherever nobody can still read the interpreter."""
+        """Root becomes a user of no rights wherever that user can still read the interpreter."""
         uid = None
-        if os.geteuid() == 0 and (self._in_namespaces or self._config["may_become_nobody"]):
-            uid = namespaces.NOBODY
+        if os.geteuid() == 0 and (self._in_namespaces or self._config["may_change_user"]):
+            uid = namespaces.FIRST_UID + self._config["tester_pid"]
             os.chown(self._folder, uid, uid)
         with suppress(OSError):
             namespaces.drop_privileges(uid)
 
-    def _make_ruleset(self) -> None:
+    def _enter_landlock(self) -> None:
+        """Inside a mount namespace the zygote needs no more files than a child; elsewhere it reads /proc."""
         ruleset = landlock.make_ruleset([*readable_paths(), "/dev/urandom", "/dev/zero"], [self._folder, "/dev/null"])
-        self._ruleset = fcntl.fcntl(ruleset, fcntl.F_DUPFD_CLOEXEC, 64)  # out of the way of a child's descriptors
+        if self._in_namespaces:
+            seccomp.no_new_privileges()
+            landlock.enter(ruleset)
+        else:
+            self._ruleset = fcntl.fcntl(ruleset, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)  # beside a child's descriptors
         os.close(ruleset)
 
-    def _make_filter(self) -> None:
+    def _enter_seccomp(self) -> None:
         if not seccomp.is_supported():
             raise OSError(0, f"no table of system calls for {os.uname().machine}")
-        self._filter = seccomp.FilterTemplate(may_change_metadata=self._in_namespaces)
+        filters = seccomp.Filters(may_change_metadata=self._in_namespaces)
+        filters.enter_shared()
+        self._filters = filters
 
     def serve(self) -> None:
         """Fork for the tester until it hangs up."""
@@ -129,19 +137,18 @@ class Zygote:
             os.setsid()
             os.dup2(channel, 3)
             ruleset = None if self._ruleset is None else os.dup2(self._ruleset, 4, inheritable=False)
-            os.closerange(5, max(channel, 512) + 1)
+            os.closerange(5, _MAX_FILES)
             served = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
             if not self._in_namespaces:
                 namespaces.die_with_parent()
-            _limit(self._config["memory_mib"], self._config["cpu_s"])
-            random.seed(0)
-            os.environ["HOME"] = os.environ["TMPDIR"] = self._folder
+            resource.setrlimit(resource.RLIMIT_CPU, (self._config["cpu_s"], self._config["cpu_s"]))
+            resource.setrlimit(resource.RLIMIT_NPROC, (_MAX_PROCESSES, _MAX_PROCESSES))
             if ruleset is not None:
                 seccomp.no_new_privileges()
                 landlock.enter(ruleset)
                 os.close(ruleset)
-            if self._filter is not None:
-                self._filter.enter()
+            if self._filters is not None:
+                self._filters.enter_child()
             if command == b"P":
                 probes.tell(served, self._config["marker"], self._config["tester_pid"])
             else:
@@ -167,22 +174,34 @@ class Zygote:
             except ChildProcessError:
                 break
             time.sleep(0.0002)
-        empty_folder(self._folder)
+        if os.listdir(self._folder):  # noqa: PTH208 - pathlib would be a tenth of the whole clean-up
+            empty_folder(self._folder)
 
 
-def _limit(memory_mib: int, cpu_s: int) -> None:
+def _preload() -> None:
+    """Import what programs commonly import. Hooks that run after each fork are left out: they cost more than the fork,
+    and one of them would give `random` another seed in every child.
+    """
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None
+    try:
+        for name in _PRELOADED:
+            __import__(name)
+    finally:
+        os.register_at_fork = register
+    sys.modules["random"].seed(0)
+
+
+def _limit(memory_mib: int) -> None:
+    """Limits that the zygote keeps as well, and its children inherit."""
     for what, limit in (
         (resource.RLIMIT_AS, memory_mib << 20),
-        (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, _FILE_MIB << 20),
         (resource.RLIMIT_NOFILE, _MAX_FILES),
-        (resource.RLIMIT_NPROC, _MAX_PROCESSES),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(what)[1]
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        resource.setrlimit(what, (limit, limit))
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (allowed, allowed))
 
 
 def _children() -> list[int]:
@@ -247,9 +266,14 @@ def readable_paths() -> list[str]:
     for folder in map(Path, readable_folders()):
         inside = sorted(folder.iterdir()) if folder.is_dir() else []
         is_library = (folder / "os.py").exists()
-        kept = [path for path in inside if path.name not in _PACKAGES and (is_library or "python" not in path.name)]
+        kept = [path for path in inside if not _is_installed(path, is_library)]
         found += [str(folder)] if len(kept) == len(inside) else map(str, kept)
     return found
+
+
+def _is_installed(path: Path, in_library: bool) -> bool:
+    """Whether `path` holds installed packages: site-packages, or another Python's folder beside shared libraries."""
+    return path.name in _PACKAGES or (not in_library and path.name.startswith("python") and path.is_dir())
 
 
 def main() -> None:

@@ -63,6 +63,7 @@ def kl_rewards(
     ref_logprobs: Tensor,
     scores: Tensor,
     response_mask: Tensor,
+    *,
     kl_coef: float,
     estimator: Literal["k1", "k3"],
 ) -> Tensor:

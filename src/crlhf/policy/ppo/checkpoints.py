@@ -14,9 +14,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from crlhf.errors import DiskFullError
+from crlhf.errors import CrlhfError, DiskFullError
 
 MANIFEST = "manifest.json"
 _STAGING = ".incomplete"
@@ -102,6 +102,8 @@ def disk_full_explained(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CrlhfError:
+        raise
     except Exception as error:
         # torch and safetensors wrap the operating system's error in their own types.
         is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
@@ -109,7 +111,7 @@ def disk_full_explained(folder: Path) -> Iterator[None]:
             raise
         shutil.rmtree(folder / _STAGING, ignore_errors=True)
         raise DiskFullError(
-            f"{folder}: no space left on the disk for a checkpoint; free some and run again, PPO goes on from the last one"
+            f"{folder}: no space left on the disk; free some and run again, PPO goes on from its last checkpoint"
         ) from None
 
 
@@ -119,13 +121,14 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.name.split("-")[1]), reverse=True)
 
 
-def _read_manifest(path: Path) -> dict[str, object] | None:
+def _read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    has_all = isinstance(manifest, dict) and {"key", "step", "files"} <= manifest.keys()
-    return manifest if has_all else None
+    if not isinstance(manifest, dict) or not {"key", "step", "files"} <= manifest.keys():
+        return None
+    return manifest
 
 
 def _is_whole(path: Path, files: object) -> bool:

@@ -6,6 +6,7 @@ Notation: `B` completions, `T` response tokens, `response_mask` True at response
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ Sums = dict[str, float]
 def policy_kl(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor, response_mask: Tensor) -> dict[str, Tensor]:
     """KL(policy || reference) of the policy as it is now, from tokens that an older policy drew; sums over tokens.
 
-    Equation: `sum_t rho_t k(policy_t, reference_t)`, `rho_t = policy_t / behaviour_t`, `k` one of `kl_terms`. The weight
-    `rho_t` matters in replay: where the behaviour policy is the reference, unweighted k1 estimates
+    Equation: `sum_t rho_t k(policy_t, reference_t)`, `rho_t = policy_t / behaviour_t`, `k` one of `kl_terms`. In replay
+    the weight `rho_t` matters: where the behaviour policy is the reference, unweighted k1 estimates
     -KL(reference || policy), which only falls, and no bound on it would ever be met.
 
     Returns:
@@ -88,11 +89,15 @@ def add_sums(total: Sums, more: Sums) -> Sums:
 
 def kl_per_completion(sums: Sums, estimator: str = "kl_k3") -> float:
     """Mean over completions of the KL from the reference, in nats."""
-    return sums[estimator] / max(sums["completions"], 1)
+    return sums.get(estimator, 0.0) / max(sums.get("completions", 0.0), 1)
 
 
 def step_metrics(sums: Sums) -> dict[str, float]:
-    """The curves of one step. KL is in nats a completion; entropy and gap in nats a token; losses are means a token."""
+    """The curves of one step. KL is in nats a completion; entropy and gap in nats a token; losses are means a token.
+
+    A step without completions, which online PPO can have when little was scored, has zeros.
+    """
+    sums = defaultdict(float, sums)
     n_tokens = max(sums["tokens"], 1)
     a_token = ("policy_loss", "value_loss", "entropy", "gap_to_behaviour", "clip_fraction", "value_clip_fraction")
     return {

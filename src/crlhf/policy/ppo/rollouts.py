@@ -9,13 +9,15 @@ import hashlib
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from crlhf.errors import InputError
+from crlhf.params import PPOParams
+from crlhf.policy.ppo.advantages import kl_rewards, problem_advantages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,18 +74,18 @@ class Rollouts:
         for field in fields(self)[2:]:
             value = getattr(self, field.name)
             if value is not None:
-                tensors[field.name] = value.cpu().contiguous()
+                tensors[field.name] = value.detach().cpu().clone()  # two of them may be one tensor
         save_file(tensors, path)
 
     @classmethod
     def load(cls, path: Path) -> Rollouts:
         """Read what `save` wrote."""
         tensors = load_file(path)
-        lists = [
+        prompts, responses = (
             [part.tolist() for part in tensors.pop(f"{name}_tokens").split(tensors.pop(f"{name}_lengths").tolist())]
             for name in ("prompt", "response")
-        ]
-        return cls(*lists, **tensors)
+        )
+        return cls(prompts, responses, **tensors)
 
 
 def read_rollouts(table: pd.DataFrame) -> Rollouts:
@@ -117,8 +119,8 @@ def read_rollouts(table: pd.DataFrame) -> Rollouts:
     )
 
 
-def _check_row(row: object) -> None:
-    name, _, prompt, tokens, logprobs, reward = row  # type: ignore[misc]
+def _check_row(row: Any) -> None:
+    name, _, prompt, tokens, logprobs, reward = row
     rules = (
         (len(prompt) > 0, "has no prompt tokens"),
         (len(tokens) > 0, "has no tokens"),
@@ -129,6 +131,34 @@ def _check_row(row: object) -> None:
     for holds, fault in rules:
         if not holds:
             raise InputError(f"rollouts: completion {name} {fault}")
+
+
+def with_advantages(rollouts: Rollouts, params: PPOParams) -> Rollouts:
+    """Fill in advantages and returns from scores, log-probabilities and values; changes and returns `rollouts`."""
+    assert rollouts.old_logprobs is not None
+    assert rollouts.ref_logprobs is not None
+    assert rollouts.old_values is not None
+    mask = rollouts.response_mask
+    rewards = kl_rewards(
+        rollouts.old_logprobs,
+        rollouts.ref_logprobs,
+        rollouts.scores,
+        mask,
+        kl_coef=params.kl_coef,
+        estimator=params.kl_estimator,
+    )
+    rollouts.advantages, rollouts.returns = problem_advantages(
+        rewards,
+        rollouts.scores,
+        rollouts.old_values,
+        mask,
+        rollouts.problem_nos,
+        gamma=params.gamma,
+        lam=params.lam,
+        center_per_problem=params.center_per_problem,
+        whiten=params.whiten_advantages,
+    )
+    return rollouts
 
 
 def pad_rows(rows: list[Tensor]) -> Tensor:

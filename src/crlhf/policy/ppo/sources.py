@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,7 +19,9 @@ class Source(Protocol):
 
     n_rounds: int
     n_completions: int
-    reward_function: Callable[..., list[float | None]]
+
+    def reward_function(self, prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
+        """Scores of fresh completions, in the form in which the trainer asks for them."""
 
     def collect(self, trainer: Any, round_no: int) -> Rollouts:
         """The rollouts of one round."""
@@ -33,7 +36,7 @@ class Replay:
         self.rollouts = rollouts
         self.n_completions = len(rollouts)
 
-    def reward_function(self, **_: Any) -> list[float | None]:
+    def reward_function(self, prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
         """The trainer asks for a reward function; stored rollouts never call it."""
         raise CrlhfError("stored rollouts carry their scores: no reward function is called in replay")
 
@@ -67,7 +70,7 @@ class Online:
         self._seed = seed
 
     def reward_function(self, prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
-        """The scores of completions, in the form in which the trainer asks for them."""
+        """The scores of completions, by the callable that was given."""
         return list(self._scorer(prompts, completions))
 
     def collect(self, trainer: Any, round_no: int) -> Rollouts:
@@ -81,7 +84,7 @@ class Online:
         prompt_ids, token_ids, _, completions, logprobs, *_ = trainer._generate(self._prompts)
         rows = [{"prompt": prompt} for prompt in self._prompts]
         scores = trainer._calculate_rewards(rows, self._prompts, completions, token_ids)[:, 0].cpu()
-        kept = [no for no, score in enumerate(scores.tolist()) if score == score and token_ids[no]]
+        kept = [no for no, score in enumerate(scores.tolist()) if not math.isnan(score) and token_ids[no]]
         if not kept:
             raise CrlhfError("the reward function scored no completion: there is nothing to train on")
         return Rollouts(

@@ -25,7 +25,7 @@ class _FrozenHeadLogprobs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
         needs_gradient = ctx.needs_input_grad[0]
@@ -47,7 +47,7 @@ class _FrozenHeadLogprobs(torch.autograd.Function):
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor, _grad_entropies: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_logprobs: Tensor, _grad_entropies: Tensor) -> tuple[Tensor | None, ...]:
         (slopes,) = ctx.saved_tensors
         return grad_logprobs[:, None].to(slopes.dtype) * slopes, None, None, None, None
 
@@ -70,7 +70,10 @@ def token_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor, temperature
     weight, bias = head.weight, getattr(head, "bias", None)
     if weight.requires_grad:
         raise CrlhfError("PPO trains LoRA adapters: the language-model head must be frozen, but it asks for a gradient")
-    return _FrozenHeadLogprobs.apply(hidden, weight, bias, targets, temperature)
+    found: tuple[Tensor, Tensor] = _FrozenHeadLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, bias, targets, temperature
+    )
+    return found
 
 
 def check_plain_head(config: Any) -> None:

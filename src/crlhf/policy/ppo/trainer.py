@@ -5,8 +5,8 @@ distribution over processes, and the contents of a checkpoint. This class brings
 stored or collected once and used for several epochs, a value head, per-token KL-penalised rewards, generalised
 advantage estimation, clipped policy and value losses, and checkpoints that are exact at every step.
 
-Departs from the paper: stops when the policy is more than `max_kl` nats a completion from the reference; the paper names
-no such bound.
+Departs from the paper: training stops when the policy is more than `max_kl` nats a completion from the reference; the
+paper names no such bound.
 """
 
 from __future__ import annotations
@@ -19,75 +19,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
-from peft import set_peft_model_state_dict
-from safetensors.torch import load_file
+from datasets import Dataset  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from crlhf.errors import CrlhfError
 from crlhf.params import PPOParams
 from crlhf.policy.ppo import checkpoints
-from crlhf.policy.ppo.adapter import save_adapter
-from crlhf.policy.ppo.advantages import kl_rewards, problem_advantages
+from crlhf.policy.ppo.adapter import load_adapter, save_adapter
 from crlhf.policy.ppo.diagnostics import Sums, add_sums, kl_per_completion, step_metrics, token_sums
 from crlhf.policy.ppo.losses import clipped_policy_loss, clipped_value_loss
 from crlhf.policy.ppo.packing import pack_responses, plan_epoch
-from crlhf.policy.ppo.rollouts import Rollouts
+from crlhf.policy.ppo.rollouts import Rollouts, with_advantages
 from crlhf.policy.ppo.sources import Source
 from crlhf.policy.ppo.value_head import FILE_NAME, ResponseScores, ValueHead, add_response_scores
 
 ROLLOUTS_FILE = "rollouts.safetensors"
 KEEP_CHECKPOINTS = 2
-
-
-def ppo_config(params: PPOParams, source: Source, *, temperature: float, seed: int, folder: Path, **more: Any) -> Any:
-    """TRL's configuration for PPO: what it calls a batch is one micro-batch of ours, which `_prepare_inputs` looks up.
-
-    Args:
-        params: of the stage.
-        source: says how many completions a round has.
-        temperature: of sampling, and of log-probabilities.
-        seed: of the adapter's weights, the order of batches and generation.
-        folder: where checkpoints lie.
-        more: passed to `GRPOConfig`.
-    """
-    n_steps = math.ceil(source.n_completions / params.batch_size)
-    n_micro_batches = math.ceil(math.ceil(source.n_completions / n_steps) / params.micro_batch_size)
-    return GRPOConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=n_micro_batches,
-        # TRL asks for two generations a prompt and batches that they divide; neither number is used here.
-        num_generations=2,
-        generation_batch_size=2,
-        max_steps=source.n_rounds * params.num_ppo_epochs * n_steps,
-        learning_rate=params.learning_rate,
-        lr_scheduler_type="linear",
-        weight_decay=0.0,
-        max_grad_norm=params.max_grad_norm,
-        gradient_checkpointing=params.gradient_checkpointing,
-        beta=0.0,  # the KL penalty is part of the rewards; TRL's own would count it twice
-        temperature=temperature,
-        top_p=1.0,
-        top_k=0,
-        disable_dropout=True,
-        bf16=False,
-        seed=seed,
-        save_strategy="steps",
-        save_steps=params.save_every_steps,
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
-        **more,
-    )
 
 
 class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -97,6 +47,8 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
         rollouts: those of the current round, with advantages; None before the first step.
         stopped_reason: why training stopped early, or None.
     """
+
+    optimizer: Any
 
     def __init__(
         self,
@@ -112,6 +64,8 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
         on_step: Callable[[int, dict[str, float]], None],
         on_completions: Callable[[int], object],
     ) -> None:
+        if config.world_size > 1:
+            raise CrlhfError("PPO runs in one process; start it without torchrun or accelerate launch")
         n_micro_batches = config.max_steps * config.gradient_accumulation_steps
         super().__init__(
             model=model,
@@ -148,22 +102,23 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One cursor position a batch, in order; the order of completions is in the plan."""
-        return self._get_dataloader(
+        loader: DataLoader[Any] = self._get_dataloader(
             self.train_dataset, "Training", batch_size=1, sampler_fn=SequentialSampler, is_training=True
         )
+        return loader
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         cursor = generation_batch[0]["cursor"]
         accumulation = self.args.gradient_accumulation_steps
         round_no, within = divmod(cursor, len(self.train_dataset) // self.source.n_rounds)
-        if within % accumulation == 0 or not self._step_started:
-            self._step_started = time.perf_counter()
         if self.rollouts is None or round_no != self._round_no:
             self._round_no = round_no
             self.rollouts = self._score(self.source.collect(self, round_no))
             self._plan = []
         if not self._plan:
             self._plan = self._plan_round(self.rollouts, round_no)
+        if within % accumulation == 0:
+            self._step_started = time.perf_counter()
         first = within - within % accumulation
         step_rows = [no for part in self._plan[first : first + accumulation] for no in part]
         return {"rows": self._plan[within], "n_step_tokens": sum(len(self.rollouts.responses[no]) for no in step_rows)}
@@ -192,22 +147,7 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if rollouts.old_logprobs is None:
             rollouts.old_logprobs = current.logprobs
         rollouts.old_values = current.value_predictions
-        mask, params = rollouts.response_mask, self.params
-        rewards = kl_rewards(
-            rollouts.old_logprobs, rollouts.ref_logprobs, rollouts.scores, mask, params.kl_coef, params.kl_estimator
-        )
-        rollouts.advantages, rollouts.returns = problem_advantages(
-            rewards,
-            rollouts.scores,
-            rollouts.old_values,
-            mask,
-            rollouts.problem_nos,
-            gamma=params.gamma,
-            lam=params.lam,
-            center_per_problem=params.center_per_problem,
-            whiten=params.whiten_advantages,
-        )
-        return rollouts
+        return with_advantages(rollouts, self.params)
 
     def _adapter_is_new(self) -> bool:
         """True while the adapter changes nothing: its B matrices are 0, and the policy is the reference."""
@@ -240,7 +180,7 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         rows, rollouts = inputs["rows"], self.rollouts
         if not rows:  # fewer completions than micro-batches
-            return sum(p.sum() * 0.0 for p in model.parameters() if p.requires_grad)  # type: ignore[return-value]
+            return torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
         assert rollouts is not None
         scores, mask, n_tokens = self._forward(model, rollouts, rows)
         logprobs, values = scores.logprobs, scores.value_predictions
@@ -250,10 +190,10 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
         }
         policy = clipped_policy_loss(logprobs, old["old_logprobs"], old["advantages"], mask, self.params.cliprange)
         value = clipped_value_loss(values, old["old_values"], old["returns"], mask, self.params.cliprange_value)
-        loss = (policy.loss_sum + self.params.vf_coef * value.loss_sum) / inputs["n_step_tokens"]
+        loss: Tensor = (policy.loss_sum + self.params.vf_coef * value.loss_sum) / inputs["n_step_tokens"]
         if not torch.isfinite(loss):
             raise self._diverged(
-                f"the loss is {float(loss.detach())} (policy {float(policy.loss_sum)}, value {float(value.loss_sum)})"
+                f"the loss is {loss.item()} (policy {policy.loss_sum.item()}, value {value.loss_sum.item()})"
             )
         with torch.no_grad():
             sums = token_sums(
@@ -284,20 +224,15 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def create_optimizer(self, model: Any = None) -> Any:
         """AdamW with two groups: the adapter, and the value head at its own learning rate."""
         if self.optimizer is None:
-            head = {id(p) for p in self.value_head.parameters()}
-            adapter = [p for p in (model or self.model).parameters() if p.requires_grad and id(p) not in head]
+            head = list(self.value_head.parameters())
+            own = {id(p) for p in head}
+            adapter = [p for p in (model or self.model).parameters() if p.requires_grad and id(p) not in own]
             cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = cls(
-                [
-                    {"params": adapter, "weight_decay": 0.0},
-                    {
-                        "params": list(self.value_head.parameters()),
-                        "lr": self.params.value_learning_rate,
-                        "weight_decay": 0.0,
-                    },
-                ],
-                **kwargs,
-            )
+            groups: list[dict[str, Any]] = [
+                {"params": adapter},
+                {"params": head, "lr": self.params.value_learning_rate},
+            ]
+            self.optimizer = cls([group | {"weight_decay": 0.0} for group in groups], **kwargs)
         return self.optimizer
 
     def _clip_grad_norm(self, model: Any) -> Any:
@@ -355,7 +290,7 @@ class CrowdPPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Adapter, value head, and the rollouts of the round with the advantages that its updates go on using."""
         saved = Path(resume_from_checkpoint)
-        set_peft_model_state_dict(self.model, load_file(saved / "adapter_model.safetensors"))
+        load_adapter(self.model, saved)
         self.value_head.load(saved / FILE_NAME)
         self.rollouts = Rollouts.load(saved / ROLLOUTS_FILE)
         step = int(saved.name.split("-")[1])

@@ -48,14 +48,14 @@ class ValueHead(nn.Module):
 
 @dataclass
 class ResponseScores(ModelOutput):  # type: ignore[misc]
-    """What the policy says of given response tokens; all (B, T), 0 at padding.
+    """What the policy says of given response tokens; all (B, T), 0 at padding; all are always given.
 
     The field is not called `values`: a model output is a mapping, and has a method of that name.
     """
 
-    logprobs: Tensor | None = None
-    entropies: Tensor | None = None
-    value_predictions: Tensor | None = None
+    logprobs: Tensor = None  # type: ignore[assignment]
+    entropies: Tensor = None  # type: ignore[assignment]
+    value_predictions: Tensor = None  # type: ignore[assignment]
 
 
 def add_response_scores(model: Any, value_head: ValueHead, temperature: float) -> None:

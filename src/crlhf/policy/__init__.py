@@ -1,0 +1,1 @@
+"""The policy: base weights, sampling from it, and PPO on it."""

@@ -1,0 +1,248 @@
+"""A run that is killed at any moment ends with the weights of a run that was not."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crlhf.policy.ppo import checkpoints, train_ppo, train_ppo_online
+from tests.policy.ppo.tiny import TEMPERATURE, make_params, make_policy, make_tokenizer, sample_rollouts
+
+PROMPTS = ["w4 w5 w6", "w20 w7", "w9"]
+
+
+def replay(folder, on_step=lambda step, metrics: None, **changes):
+    more = {name: changes.pop(name) for name in ("keep_checkpoints", "seed") if name in changes}
+    model = make_policy()
+    return train_ppo(
+        model,
+        make_tokenizer(),
+        sample_rollouts(model),
+        make_params(**({"num_ppo_epochs": 3} | changes)),
+        temperature=TEMPERATURE,
+        folder=folder,
+        on_step=on_step,
+        **({"seed": 3} | more),
+    )
+
+
+def distinct_words(prompts, completions):
+    """A score for every completion but those that say w3 before another word."""
+    return [None if "w3 w" in text else float(len(set(text.split()))) for text in completions]
+
+
+def online(folder, on_step=lambda step, metrics: None, **changes):
+    return train_ppo_online(
+        make_policy(),
+        make_tokenizer(),
+        PROMPTS,
+        lambda prompts, completions: [
+            None if "w3 w" in text else float(len(set(text.split()))) for text in completions
+        ],
+        make_params(save_every_steps=1),
+        n_per_prompt=3,
+        n_rounds=2,
+        max_new_tokens=5,
+        temperature=TEMPERATURE,
+        seed=3,
+        folder=folder,
+        on_step=on_step,
+    )
+
+
+def files(folder):
+    return {
+        name: (folder / name).read_bytes()
+        for name in ("adapter/adapter_model.safetensors", "value_head.safetensors", "result.json")
+    }
+
+
+def stop_at(step):
+    def on_step(no, _):
+        if no == step:
+            raise KeyboardInterrupt
+
+    return on_step
+
+
+def in_child(work, *arguments):
+    """Start `work` in a process of its own, which ends without running the test suite's exit handlers."""
+
+    def target():
+        torch.set_num_threads(1)
+        work(*arguments)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=target)
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize(
+    ("run", "save_every_steps", "stops"),
+    [(replay, 1, (1, 2, 4, 6)), (replay, 2, (3, 4, 6)), (online, 1, (2, 5, 7))],
+    ids=["replay", "replay, every second step", "online"],
+)
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, run, save_every_steps, stops):
+    """Stops lie within a round, within an epoch, at the end of one, and where an online run draws anew."""
+    whole = run(tmp_path / "whole", save_every_steps=save_every_steps)
+    for step in stops:
+        folder, seen = tmp_path / str(step), []
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, stop_at(step), save_every_steps=save_every_steps)
+        resumed = run(folder, lambda no, _, seen=seen: seen.append(no), save_every_steps=save_every_steps)
+        saved = (step - 1) // save_every_steps * save_every_steps
+        assert resumed.resumed_from_step == saved
+        assert seen == list(range(saved + 1, whole.n_steps + 1))
+        assert files(folder) == files(tmp_path / "whole")
+        assert resumed.history == whole.history
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_result_ends_without_a_step(tmp_path):
+    whole = replay(tmp_path, keep_checkpoints=True)
+    expected = files(tmp_path)
+    (tmp_path / "result.json").unlink()
+    steps = []
+    again = replay(tmp_path, lambda step, _: steps.append(step))
+    assert (again.resumed_from_step, steps) == (whole.n_steps, [])
+    assert files(tmp_path) == expected
+
+
+def test_kill_nine_at_random_moments_changes_nothing(tmp_path):
+    started = time.perf_counter()
+    replay(tmp_path / "whole")
+    seconds = time.perf_counter() - started
+    expected = files(tmp_path / "whole")
+    rng = random.Random(0)
+    n_killed = 0
+    for no in range(4):
+        folder = tmp_path / str(no)
+        for _ in range(2):
+            process = in_child(replay, folder)
+            process.join(rng.uniform(0.2, 1.0) * seconds)
+            n_killed += process.is_alive()
+            process.kill()
+            process.join()
+        replay(folder)
+        assert files(folder) == expected
+    assert n_killed >= 4
+
+
+@pytest.mark.parametrize("nth_flush", [1, 6, 9, 10, 11, 15])
+def test_kill_nine_inside_a_checkpoint_write_changes_nothing(tmp_path, nth_flush, monkeypatch):
+    """A checkpoint flushes its nine files, its own folder and, once renamed, its parent: eleven flushes each."""
+    real, count = checkpoints._fsync, [0]
+
+    def fsync(path: Path) -> None:
+        count[0] += 1
+        if count[0] == nth_flush:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(path)
+
+    replay(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_fsync", fsync)
+        process = in_child(replay, tmp_path / "killed")
+        process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    resumed = replay(tmp_path / "killed")
+    # The first checkpoint is in place once ten flushes are done and it is renamed.
+    assert resumed.resumed_from_step == nth_flush // 11
+    assert resumed.n_damaged_checkpoints == 0
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_sigterm_is_no_different(tmp_path):
+    replay(tmp_path / "whole")
+
+    def terminated_in_step_two(step, _):
+        if step == 2:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    process = in_child(replay, tmp_path / "killed", terminated_in_step_two)
+    process.join(120)
+    assert process.exitcode == -signal.SIGTERM
+    assert replay(tmp_path / "killed").resumed_from_step == 1
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
+    replay(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        replay(tmp_path / "hurt", stop_at(4))
+    weights = tmp_path / "hurt" / "checkpoints" / "checkpoint-3" / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    resumed = replay(tmp_path / "hurt")
+    assert (resumed.resumed_from_step, resumed.n_damaged_checkpoints) == (2, 1)
+    assert files(tmp_path / "hurt") == files(tmp_path / "whole")
+
+
+def test_other_inputs_start_anew(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        replay(tmp_path / "run", stop_at(3))
+    other = replay(tmp_path / "run", seed=4)
+    assert other.resumed_from_step == 0
+    replay(tmp_path / "fresh", seed=4)
+    assert files(tmp_path / "run") == files(tmp_path / "fresh")
+
+
+def test_how_often_a_run_saves_does_not_make_it_another_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        replay(tmp_path / "run", stop_at(3))
+    assert replay(tmp_path / "run", save_every_steps=5).resumed_from_step == 2
+
+
+def test_a_finished_run_is_not_trained_again_unless_its_files_changed(tmp_path):
+    first = replay(tmp_path)
+    steps = []
+    again = replay(tmp_path, lambda step, _: steps.append(step))
+    assert steps == []
+    assert again == first._replace(resumed_from_step=first.n_steps)
+    expected = files(tmp_path)
+    (first.adapter / "adapter_model.safetensors").write_bytes(b"")
+    assert replay(tmp_path).resumed_from_step == 0
+    assert files(tmp_path) == expected
+
+
+def test_checkpoints_go_at_the_end_unless_they_are_wanted(tmp_path):
+    replay(tmp_path / "gone")
+    assert sorted(path.name for path in (tmp_path / "gone").iterdir()) == [
+        "adapter",
+        "result.json",
+        "value_head.safetensors",
+    ]
+    kept = replay(tmp_path / "kept", keep_checkpoints=True)
+    names = sorted(path.name for path in (tmp_path / "kept" / "checkpoints").iterdir())
+    assert names == [f"checkpoint-{kept.n_steps - 1}", f"checkpoint-{kept.n_steps}"]
+
+
+def test_a_checkpoint_holds_everything_training_depends_on(tmp_path):
+    replay(tmp_path, keep_checkpoints=True)
+    newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime)
+    manifest = json.loads((newest / "manifest.json").read_text())
+    assert set(manifest["files"]) == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "optimizer.pt",
+        "rng_state.pth",
+        "rollouts.safetensors",
+        "scheduler.pt",
+        "trainer_state.json",
+        "value_head.safetensors",
+    }
+    optimizer = torch.load(newest / "optimizer.pt", weights_only=True)
+    n_adapter = len(load_file(newest / "adapter_model.safetensors"))
+    assert [len(group["params"]) for group in optimizer["param_groups"]] == [n_adapter, 2]
+    assert len(optimizer["state"]) == n_adapter + 2
+    shutil.rmtree(tmp_path / "checkpoints")

@@ -1,0 +1,93 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from crlhf.errors import InputError
+from crlhf.reliability import METHODS, aggregate_labels
+
+
+def table(rows):
+    return pd.DataFrame(rows, columns=["task", "worker", "label"])
+
+
+def crowd(n_tasks=400, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = pd.Series((rng.random(n_tasks) < 0.3).astype(int), index=[f"t{n:03d}" for n in range(n_tasks)])
+    p = {f"w{n}": q for n, q in enumerate([0.9, 0.85, 0.8, 0.75, 0.6, 0.5])}
+    rows = [
+        (task, worker, int(value if rng.random() < q else 1 - value))
+        for task, value in truth.items()
+        for worker, q in p.items()
+    ]
+    return table(rows), truth
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_beats_the_best_worker_or_ties_the_vote(method):
+    labels, truth = crowd()
+    found = aggregate_labels(labels, truth.iloc[:80], method=method)
+    p = found.posteriors.set_index("task")["probability"].iloc[80:]
+    # The best worker is right on 90 %; a vote of six with ties at 50 % is right on about 91 %.
+    assert ((p > 0.5) == (truth.iloc[80:] == 1)).mean() >= 0.9
+    assert p.between(0, 1).all()
+    assert found.annotators["worker"].tolist() == [f"w{n}" for n in range(6)]
+    assert found.orientation == "gold"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_gold_the_orientation_is_assumed_and_nothing_is_nan(method):
+    labels, truth = crowd()
+    found = aggregate_labels(labels, method=method)
+    p = found.posteriors.set_index("task")["probability"]
+    assert found.orientation == "assumed"
+    assert p.notna().all()
+    assert ((p > 0.5) == (truth == 1)).mean() >= 0.85
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_table_gives_empty_tables(method):
+    found = aggregate_labels(table([]), method=method)
+    assert (len(found.posteriors), len(found.annotators)) == (0, 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_worker_one_class_and_odd_gold_are_finite(method):
+    labels = table([("a", "w", 1), ("b", "w", 1), ("b", "v", 1)])
+    for gold in (None, pd.Series({"a": 1}), pd.Series({"a": 0}), pd.Series({"nobody labelled": 1})):
+        found = aggregate_labels(labels, gold, method=method)
+        assert np.isfinite(found.posteriors["probability"]).all()
+
+
+def test_the_order_of_rows_changes_no_bit():
+    labels, truth = crowd()
+    first = aggregate_labels(labels, truth.iloc[:50])
+    second = aggregate_labels(labels.sample(frac=1, random_state=1), truth.iloc[:50].sample(frac=1, random_state=2))
+    assert first.posteriors.equals(second.posteriors)
+    assert first.annotators.equals(second.annotators)
+
+
+def test_ids_of_any_type_are_kept():
+    found = aggregate_labels(table([(7, 30, 1), (7, 20, 1), (5, 20, 0)]))
+    assert found.posteriors["task"].tolist() == [5, 7]
+    assert found.annotators["worker"].tolist() == [20, 30]
+
+
+@pytest.mark.parametrize(
+    ("labels", "gold", "message"),
+    [
+        (pd.DataFrame({"task": [1]}), None, "column 'worker' is missing"),
+        (table([("a", "w", 1), ("b", "w", 2)]), None, "row 2 has the label 2"),
+        (table([("a", "w", float("nan"))]), None, "row 1 has the label nan"),
+        (table([("a", "w", 1), ("b", None, 1)]), None, "row 2 has no worker"),
+        (table([("a", "w", 1)]), pd.Series({"a": 3}), "task 'a' has the label 3"),
+        (table([("a", "w", 1)]), pd.Series([1, 0], index=["a", "a"]), "task 'a' is listed twice"),
+    ],
+)
+def test_bad_input_names_the_row_and_the_rule(labels, gold, message):
+    with pytest.raises(InputError, match=message):
+        aggregate_labels(labels, gold)
+
+
+def test_an_unknown_method_names_those_there_are():
+    with pytest.raises(InputError, match="choose one of dawid_skene"):
+        aggregate_labels(table([]), method="oracle")
