@@ -6,6 +6,7 @@ asset turns it into a Dagster event. Another code means that the launcher itself
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -26,6 +28,7 @@ from dagster_project.summaries import describe_stage, locked_outs
 
 EXECUTED, SKIPPED, RUN_CACHED, FAILED = "executed", "skipped", "run-cached", "failed"
 TAIL_LINES = 60
+_POLL_S = 0.05
 BUSY = re.compile(r"is busy, it is being blocked by|Unable to acquire lock")
 _BLOCKER = re.compile(r"\(PID \d+\): ")
 _OF_DVC = re.compile(r"^(ERROR: failed to reproduce|ERROR: failed to run|WARNING: |$)")
@@ -44,6 +47,11 @@ class Finished(NamedTuple):
         ran = any(line.startswith("Running stage ") for line in self.stdout)
         return self.outcome == FAILED and not ran and any(BUSY.search(line) for line in self.stderr)
 
+    @property
+    def found_damaged_lock(self) -> bool:
+        """True when DVC could not read its list of locks."""
+        return self.outcome == FAILED and any("Unable to read RWLock-file" in line for line in self.stderr)
+
 
 class StopRequestedError(Exception):
     """This process was asked to end."""
@@ -52,15 +60,15 @@ class StopRequestedError(Exception):
 def main() -> int:
     """Run the stage that Dagster asked for and report it."""
     with open_dagster_pipes() as pipes:
+        stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stop)
+            signal.signal(number, lambda *_: stop.set())
         die_with_parent(int(pipes.extras["parent_pid"]))
         adopt_orphans()
         root, stage = Path(pipes.extras["root"]), pipes.extras["stage"]
+        run = partial(repro, root, stage, pipes.extras["grace_s"], stop)
         try:
-            finished = repro_when_free(
-                root, stage, pipes.extras["lock_wait_s"], pipes.extras["grace_s"], pipes.log.info
-            )
+            finished = repro_when_free(run, root, pipes.extras["lock_wait_s"], stop, pipes.log.info)
         except StopRequestedError:
             pipes.log.warning(f"{stage}: asked to end; the stage and DVC have ended")
             return 128 + signal.SIGTERM
@@ -71,30 +79,53 @@ def main() -> int:
     return 0
 
 
-def _stop(number: int, _frame: object) -> None:
-    for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, signal.SIG_IGN)
-    raise StopRequestedError
+def repro_when_free(
+    run: Callable[[], Finished], root: Path, wait_s: float, stop: threading.Event, say: Callable[[str], None]
+) -> Finished:
+    """Run a stage, and again with growing pauses while another DVC process holds a lock, for at most `wait_s` seconds.
 
+    A lock file that a killed DVC left half-written is removed, see `drop_damaged_rwlock`.
 
-def repro_when_free(root: Path, stage: str, wait_s: float, grace_s: float, say: Callable[[str], None]) -> Finished:
-    """`repro`, tried again with growing pauses while another DVC process holds a lock, for at most `wait_s` seconds."""
+    Raises:
+        StopRequestedError: `stop` was set meanwhile.
+    """
     deadline, pause_s = time.monotonic() + wait_s, 0.5
     while True:
-        finished = repro(root, stage, grace_s)
+        finished = run()
+        if finished.found_damaged_lock and drop_damaged_rwlock(root):
+            say("removed .dvc/tmp/rwlock, which a killed DVC had left half-written")
+            continue
         if not finished.is_blocked or time.monotonic() + pause_s > deadline:
             return finished
         blockers = [line.strip() for line in finished.stderr if _BLOCKER.search(line)] or ["another DVC process"]
-        say(f"{stage}: waiting for {'; '.join(blockers)}")
-        time.sleep(pause_s)
+        say(f"waiting for {'; '.join(blockers)}")
+        if stop.wait(pause_s):
+            raise StopRequestedError
         pause_s = min(2 * pause_s, 10.0)
 
 
-def repro(root: Path, stage: str, grace_s: float) -> Finished:
+def drop_damaged_rwlock(root: Path) -> bool:
+    """Remove DVC's list of locks if it is not JSON; True when it was removed.
+
+    DVC rewrites the list in place under a guard, so it is found damaged only after a DVC was killed while writing. All
+    entries are lost then; without the removal every DVC command fails from there on.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        path.unlink(missing_ok=True)
+        return True
+    return False
+
+
+def repro(root: Path, stage: str, grace_s: float, stop: threading.Event) -> Finished:
     """Run `dvc repro --single-item` in a session of its own, passing its output on as it comes.
 
     Raises:
-        StopRequestedError: this process was asked to end; DVC and everything below it have ended.
+        StopRequestedError: `stop` was set meanwhile; DVC and everything below it have ended.
     """
     dvc = subprocess.Popen(
         [str(find_dvc()), "repro", "--single-item", stage],
@@ -109,14 +140,13 @@ def repro(root: Path, stage: str, grace_s: float) -> Finished:
     assert dvc.stdout
     assert dvc.stderr
     tails = (Tail(dvc.stdout, sys.stdout.fileno()), Tail(dvc.stderr, sys.stderr.fileno()))
-    try:
-        code = dvc.wait()
-        kill_others(guardian.pid)
-    except StopRequestedError:
-        end_tree(dvc, grace_s, guardian.pid)
-        raise
-    finally:
-        dismiss(guardian)
+    while (code := dvc.poll()) is None:
+        if stop.wait(_POLL_S):
+            end_tree(dvc, grace_s, guardian.pid)
+            dismiss(guardian)
+            raise StopRequestedError
+    kill_others(guardian.pid)
+    dismiss(guardian)
     stdout, stderr = (tail.lines() for tail in tails)
     return Finished(_outcome(stage, code, stdout), stdout, stderr)
 

@@ -66,18 +66,18 @@ def signal_all(pids: list[int], number: int) -> None:
 
 
 def end_tree(process: subprocess.Popen[bytes], grace_s: float, spare: int) -> None:
-    """End `process` and everything else below the caller: first the stage, gently, so that DVC can release its locks.
+    """End `process`, which is DVC, and everything else below the caller. `spare` is the guardian's pid.
 
-    DVC keeps locks in files and releases them when its stage ends, so the processes below DVC get SIGTERM, and DVC
-    itself only where it has none. What lives after `grace_s` seconds is killed. `spare` is the guardian's pid.
+    Only the processes below DVC get SIGTERM: DVC keeps its locks in files that it rewrites in place, so it is left to
+    notice that its stage ended and to put them back. Whoever lives after `grace_s` seconds is killed.
     """
     told: set[int] = set()
     deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline:
-        stages = descendants(process.pid) if process.poll() is None else others(spare)
+        stages = [pid for pid in others(spare) if pid != process.pid]
         if process.poll() is not None and not stages:
             return
-        new = [pid for pid in (stages or [process.pid]) if pid not in told]
+        new = [pid for pid in stages if pid not in told]
         signal_all(new, signal.SIGTERM)
         told.update(new)
         time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,9 @@ from dagster_project.launcher import (
     RUN_CACHED,
     SKIPPED,
     Finished,
+    StopRequestedError,
     Tail,
+    drop_damaged_rwlock,
     explain,
     repro,
     repro_when_free,
@@ -53,20 +56,51 @@ def test_only_a_refusal_to_start_counts_as_blocked():
     assert not Finished(EXECUTED, RUNNING, BUSY).is_blocked
 
 
-def test_a_blocked_stage_is_tried_again_until_it_is_free_and_the_blocker_is_named(tmp_path, monkeypatch):
+class NoPause(threading.Event):
+    """A stop request that never comes, and no pauses."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return False
+
+
+def test_a_blocked_stage_is_tried_again_until_it_is_free_and_the_blocker_is_named(tmp_path):
     answers = [Finished(FAILED, [], BUSY), Finished(FAILED, [], BUSY), Finished(EXECUTED, RUNNING, [])]
     said: list[str] = []
-    monkeypatch.setattr(launcher, "repro", lambda *_: answers.pop(0))
-    monkeypatch.setattr(launcher.time, "sleep", lambda s: None)
-    assert repro_when_free(tmp_path, "ppo", 60.0, 1.0, said.append).outcome == EXECUTED
-    assert said == ["ppo: waiting for (PID 12): dvc repro"] * 2
+    finished = repro_when_free(lambda: answers.pop(0), tmp_path, 60.0, NoPause(), said.append)
+    assert finished.outcome == EXECUTED
+    assert said == ["waiting for (PID 12): dvc repro"] * 2
 
 
-def test_waiting_for_a_lock_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(launcher, "repro", lambda *_: Finished(FAILED, [], BUSY))
-    finished = repro_when_free(tmp_path, "ppo", 0.0, 1.0, lambda text: None)
-    assert finished.is_blocked
-    assert "rwlock" in explain("ppo", finished)["stderr"]
+def test_waiting_for_a_lock_ends(tmp_path):
+    blocked = Finished(FAILED, [], BUSY)
+    assert repro_when_free(lambda: blocked, tmp_path, 0.0, NoPause(), lambda text: None) == blocked
+    assert "rwlock" in explain("ppo", blocked)["stderr"]
+
+
+def test_a_stop_request_ends_the_waiting(tmp_path):
+    stop = threading.Event()
+    with pytest.raises(StopRequestedError):
+        repro_when_free(lambda: Finished(FAILED, [], BUSY), tmp_path, 600.0, stop, lambda text: stop.set())
+
+
+@pytest.mark.parametrize("content", ["", '{"read": {"/p/da'])
+def test_a_lock_file_that_a_killed_dvc_left_half_written_is_removed(project, content):
+    rwlock = project.root / ".dvc" / "tmp" / "rwlock"
+    rwlock.write_text(content)
+    said: list[str] = []
+    run = partial(repro, project.root, "scaled", 1.0, threading.Event())
+    assert repro_when_free(run, project.root, 0.0, threading.Event(), said.append).outcome == SKIPPED
+    assert len(said) == 1
+    assert project.stale_in_dvc() == set()  # every DVC command works again
+
+
+def test_a_whole_lock_file_is_left_alone(tmp_path):
+    rwlock = tmp_path / ".dvc" / "tmp" / "rwlock"
+    rwlock.parent.mkdir(parents=True)
+    assert not drop_damaged_rwlock(tmp_path)
+    rwlock.write_text('{"read": {}, "write": {}}')
+    assert not drop_damaged_rwlock(tmp_path)
+    assert rwlock.exists()
 
 
 def test_of_a_progress_bar_the_last_state_is_kept_and_all_bytes_are_passed_on(tmp_path):
@@ -87,11 +121,12 @@ def _write(descriptor: int, *chunks: bytes) -> None:
 
 
 def test_executed_skipped_and_run_cached_are_told_apart(project):
-    assert repro(project.root, "scaled", 1.0).outcome == SKIPPED
+    run = partial(repro, project.root, "scaled", 1.0, threading.Event())
+    assert run().outcome == SKIPPED
     project.edit("params.yaml", "factor: 2.0e-5", "factor: 3.0e-5")
-    assert repro(project.root, "scaled", 1.0).outcome == EXECUTED
+    assert run().outcome == EXECUTED
     project.edit("params.yaml", "factor: 3.0e-5", "factor: 2.0e-5")
-    assert repro(project.root, "scaled", 1.0).outcome == RUN_CACHED  # DVC remembers the run it had with these params
+    assert run().outcome == RUN_CACHED  # DVC remembers the run it had with these params
     assert project.stale_in_dvc() == set()
 
 

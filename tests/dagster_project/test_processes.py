@@ -27,15 +27,20 @@ time.sleep(60)
 """
 DVC = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', sys.argv[3], *sys.argv[1:3]]))"
 LAUNCHER = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 from pathlib import Path
 from dagster_project.processes import *
+WRITER = "import time; time.sleep(0.5)"
 adopt_orphans()
 dvc = subprocess.Popen([sys.executable, "-c", sys.argv[4], *sys.argv[1:4]], start_new_session=True)
 guardian = start_guardian(dvc.pid)
 while not Path(sys.argv[1]).exists(): time.sleep(0.01)
 if sys.argv[5] == "end":
     end_tree(dvc, 1.0, guardian.pid); dismiss(guardian)
+elif sys.argv[5] == "end without stage":
+    writer = subprocess.Popen([sys.executable, "-c", WRITER], start_new_session=True)
+    for pid in descendants(dvc.pid)[::-1] + [dvc.pid]: os.kill(pid, 9)
+    dvc.wait(); end_tree(writer, 5.0, guardian.pid); print(writer.returncode); dismiss(guardian)
 elif sys.argv[5] == "dvc killed":
     dvc.kill(); dvc.wait(); print(kill_others(guardian.pid)); dismiss(guardian)
 else:
@@ -89,6 +94,12 @@ def test_a_stage_orphaned_by_a_killed_dvc_is_found_and_killed(tmp_path):
     stdout, _ = launcher.communicate(timeout=10)
     assert stdout.strip() == "2"  # the stage and its helper
     assert _all_end(pids)
+
+
+def test_a_dvc_without_a_stage_is_left_to_finish_what_it_writes(tmp_path):
+    launcher, _ = _start(tmp_path, "obedient", "end without stage")
+    stdout, _ = launcher.communicate(timeout=15)
+    assert stdout.strip() == "0"  # not -15: it was not interrupted
 
 
 def test_a_killed_launcher_takes_everything_with_it(tmp_path):
