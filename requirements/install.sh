@@ -25,6 +25,5 @@ WRAPPER
 chmod +x .venv/bin/dvc
 echo "[3/3] installing crlhf"
 .venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e .
-mkdir -p .dagster
-cp dagster_project/dagster.yaml .dagster/dagster.yaml
+.venv/bin/python -m dagster_project.home > /dev/null
 touch .venv/.ready

@@ -150,7 +150,6 @@ class PPOParams(_Section):
 
     lora_r: Count
     lora_alpha: Count
-    lora_dropout: Probability
     lora_target_modules: tuple[str, ...]
     num_ppo_epochs: Count
     batch_size: Count

@@ -1,6 +1,8 @@
 """A copy of the whole project in a temporary folder, on a tiny random policy."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,9 +59,17 @@ class Project:
         path.write_text(yaml.safe_dump(values, sort_keys=False))
 
     def stale(self):
-        """Names of the stages that `dvc status` calls changed, those downstream of them included."""
-        answer = self.dvc("repro", "--dry")
-        return [line.split("'")[1] for line in answer.stdout.splitlines() if line.startswith("Running stage '")]
+        """Names of the stages that `dvc status` calls changed, sorted."""
+        return sorted(json.loads(self.dvc("status", "--json").stdout))
+
+    def downstream(self, stage):
+        """The stage and all that reads, directly or not, what it makes, sorted."""
+        answer = self.dvc("dag", "--dot")
+        edges = re.findall(r'"([^"]+)" -> "([^"]+)"', answer.stdout)
+        found = {stage}
+        while more := {to for source, to in edges if source in found} - found:
+            found |= more
+        return sorted(found)
 
     def hashes(self):
         """The outputs' hashes in dvc.lock, by path."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crlhf.errors import InputError
 from crlhf.fetch import cache_folder, sha256_file
+from crlhf.progress import progress_bar
 from crlhf.schema import Summary
-from crlhf.stages.runner import digest
-from crlhf.store import Journal, read_json, write_json
+from crlhf.store import read_json, records, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,15 +36,8 @@ def run(context: Context) -> Summary:
     base = read_json(context.path("models/base_policy.json"))
     is_simulated = read_json(context.path("metrics/stages/rewards.json"))["is_simulated"]
     rollouts, temperature = _rollouts(context)
-    inputs = (base, context.params.ppo.model_dump(), context.params.seed, rollouts.to_dict("records"))
-    work = context.work_folder("ppo", *inputs)
-    steps = Journal(work / "steps.jsonl", digest(*inputs))
+    work = context.work_folder("ppo", base, context.params.ppo.model_dump(), context.params.seed, records(rollouts))
     model, tokenizer = load_policy(policy_folder(base, cache_folder()))
-
-    def on_step(step: int, metrics: dict[str, float]) -> None:
-        steps.append(str(step), metrics)
-        context.run.log_step(step, metrics)
-
     result = train_ppo(
         model,
         tokenizer,
@@ -52,25 +46,23 @@ def run(context: Context) -> Summary:
         temperature=temperature,
         seed=context.params.seed,
         folder=work,
-        on_step=on_step,
+        on_step=context.run.log_step,
+        progress=progress_bar,
     )
     _keep(context, base, work, is_simulated=is_simulated)
-    table = steps_table(steps.entries)
+    table = steps_table(result.history)
     context.store.write("ppo_steps", table)
     shutil.rmtree(work)
     context.run.log_artifact(context.path(FOLDER), "policy")
     return _summary(table, rollouts, result, is_simulated=is_simulated)
 
 
-def steps_table(entries: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """The curves as the table PPO_STEPS; wall times (`wall/...`) stay out of it, so that equal runs are equal."""
+def steps_table(history: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    """The curves as the table PPO_STEPS, by step and name; NaN becomes null."""
     import pandas as pd
 
     rows = [
-        (int(step), name, value)
-        for step, metrics in entries.items()
-        for name, value in metrics.items()
-        if not name.startswith("wall/")
+        (int(metrics["step"]), name, value) for metrics in history for name, value in metrics.items() if name != "step"
     ]
     return pd.DataFrame(rows, columns=["step", "name", "value"]).sort_values(["step", "name"], ignore_index=True)
 

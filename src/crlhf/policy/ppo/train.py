@@ -159,8 +159,6 @@ def _train(
     keep_checkpoints: bool,
     **config: Any,
 ) -> PPOResult:
-    if params.lora_dropout:
-        raise ParamsError("ppo.lora_dropout must be 0: with dropout the policy differs from the one that was sampled")
     if temperature <= 0:
         raise ParamsError("PPO needs completions that were sampled: the temperature must be above 0")
     if value_head is not None and not value_head.is_file():
