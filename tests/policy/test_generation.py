@@ -8,12 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.cache_utils import DynamicLayer
 
 from crlhf.errors import InputError, IntegrityError
 from crlhf.policy import decoding, generation
 from crlhf.policy.decoding import Decoder, Row, draw, end_token_ids
 from crlhf.policy.generation import generate
 from crlhf.policy.prepacked import prepacked_linears
+from crlhf.policy.roomy_cache import RoomyLayer
 from tests.tiny_policy import build_model, build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -238,3 +240,25 @@ def test_a_policy_with_an_adapter_samples_from_base_plus_adapter():
     for one in samples:
         torch.testing.assert_close(torch.tensor(one.logprobs), teacher_forced(model, one, 0.7), atol=1e-4, rtol=0)
     assert [one.token_ids for one in samples] != [one.token_ids for one in sample()]
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    st.integers(1, 20),
+    st.lists(st.integers(0, 2), min_size=1, max_size=6),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_roomy_cache_holds_what_the_cache_of_transformers_holds(lengths, room, rows):
+    # three rows get `lengths` tokens in turn, then `rows` are kept (or doubled), then one more token comes
+    ours, theirs = RoomyLayer(room), DynamicLayer()
+    generator = torch.Generator().manual_seed(0)
+    for length in lengths:
+        new = torch.randn(2, 3, 2, length, 4, generator=generator)
+        for mine, other in zip(ours.update(*new), theirs.update(*new), strict=True):
+            assert torch.equal(mine, other)
+    new = torch.randn(2, len(rows), 2, 1, 4, generator=generator)
+    for layer in (ours, theirs):
+        layer.batch_select_indices(torch.tensor(rows))
+    for mine, other in zip(ours.update(*new), theirs.update(*new), strict=True):
+        assert torch.equal(mine, other)
+    assert ours.get_seq_length() == sum(lengths) + 1
