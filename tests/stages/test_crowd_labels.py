@@ -1,0 +1,66 @@
+"""The generic door: any binary crowd labels from CSV to CSV."""
+
+import pandas as pd
+import pytest
+
+from crlhf.errors import InputError, MissingInputError
+from crlhf.reliability import aggregate_labels
+from crlhf.stages.crowd_labels import aggregate_files
+
+LABELS = "task,worker,label\n01,w1,1\n01,w2,1\n01,w3,0\nb,w1,0\nb,w2,0\nb,w3,1\n"
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_the_files_hold_what_the_function_returns_and_ids_stay_text(tmp_path):
+    labels = write(tmp_path, "labels.csv", "\ufeff" + LABELS)
+    gold = write(tmp_path, "gold.csv", "task,label\n01,1\n")
+    lines = aggregate_files(labels, gold, "dawid_skene", tmp_path / "out")
+    table = pd.DataFrame(
+        [["01", "w1", 1], ["01", "w2", 1], ["01", "w3", 0], ["b", "w1", 0], ["b", "w2", 0], ["b", "w3", 1]],
+        columns=["task", "worker", "label"],
+    )
+    expected = aggregate_labels(table, pd.Series({"01": 1})).posteriors
+    found = pd.read_csv(tmp_path / "out" / "posteriors.csv", dtype={"task": str})
+    assert list(found.columns) == ["task", "probability"]
+    assert found["task"].tolist() == ["01", "b"]
+    assert found["probability"].tolist() == pytest.approx(expected["probability"].tolist(), abs=1e-15)
+    assert pd.read_csv(tmp_path / "out" / "annotators.csv")["worker"].tolist() == ["w1", "w2", "w3"]
+    assert not any("assumed" in line for line in lines)
+
+
+def test_without_gold_the_orientation_is_said_to_be_assumed(tmp_path):
+    lines = aggregate_files(write(tmp_path, "l.csv", LABELS), None, "majority", tmp_path / "out")
+    assert any("is assumed, not known" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("task,worker,label\na,w1,2\n", r"l\.csv: row 1: the label is '2'"),
+        ("task,worker,label\na,w1,1\nb,w1,\n", r"l\.csv: row 2: no label"),
+        ("task,worker,label\n,w1,1\n", r"l\.csv: row 1: no task"),
+        ("task,label\na,1\n", r"l\.csv: column 'worker' is missing"),
+        ("task,worker,label\na,w1,nan\n", r"l\.csv: row 1: the label is 'nan'"),
+        ('task,worker,label\na,w1,1\n"b,w1,1\n', r"l\.csv: not readable as CSV"),
+        ("", r"l\.csv: not readable as CSV"),
+    ],
+)
+def test_a_bad_file_is_named_with_row_and_rule_and_nothing_is_written(tmp_path, text, word):
+    with pytest.raises(InputError, match=word):
+        aggregate_files(write(tmp_path, "l.csv", text), None, "dawid_skene", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_and_an_unknown_method_are_named(tmp_path):
+    with pytest.raises(MissingInputError, match=r"none\.csv: no such file"):
+        aggregate_files(tmp_path / "none.csv", None, "dawid_skene", tmp_path / "out")
+    with pytest.raises(InputError, match="choose one of dawid_skene"):
+        aggregate_files(write(tmp_path, "l.csv", LABELS), None, "mean", tmp_path / "out")
+    bad_gold = write(tmp_path, "gold.csv", "task,label\n01,1\n01,1\n")
+    with pytest.raises(InputError, match=r"gold\.csv: gold: task '01' is listed twice"):
+        aggregate_files(write(tmp_path, "l.csv", LABELS), bad_gold, "dawid_skene", tmp_path / "out")
