@@ -23,7 +23,7 @@ demo: setup  ## the whole pipeline on the real base policy: weights, crowd, PPO,
 	@$(BIN)/crlhf where
 
 test: setup check  ## every test but the slow ones; what CI runs
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not browser"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not browser"
 
 test-slow: setup  ## the tests that need the real base policy or many minutes
 	@$(BIN)/python -m pytest -m slow

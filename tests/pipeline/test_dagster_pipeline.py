@@ -7,7 +7,7 @@ import yaml
 
 from tests.pipeline.conftest import BIN
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]  # one worker, one finished project
+pytestmark = pytest.mark.pipeline
 
 STALE = """
 import json, sys

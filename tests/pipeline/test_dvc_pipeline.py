@@ -13,7 +13,7 @@ from crlhf.stages import PER_POLICY, POLICIES, STAGES, instance_name
 from crlhf.store import Store
 from tests.pipeline.conftest import BIN
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]  # one worker, one finished project
+pytestmark = pytest.mark.pipeline
 
 INSTANCES = [instance_name(s, p) for s in STAGES for p in (POLICIES if s in PER_POLICY else (None,))]
 
