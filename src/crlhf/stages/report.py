@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crlhf import tracking
@@ -37,7 +36,7 @@ def run(context: Context) -> Summary:
     ]:
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:
             file.write(content)
-        context.run.log_artifact(context.path(f"{FOLDER}/{name}"), str(Path(name).parent))
+        context.run.log_artifact(context.path(f"{FOLDER}/{name}"), "figures" if name.startswith("figures/") else None)
     return Summary(
         {"n_scores": len(findings.scores)},
         {"report": f"{FOLDER}/report.html"},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GAIN, LOSS, LEVEL, INK = "#2e7d4f", "#c0392b", "#7a7f87", "#3d6fb4"
 CURVES = (
     ("score", "Mean reward of the batch"),
-    ("kl_k3", "KL to the base policy (nats a token)"),
+    ("kl_k3", "KL to the base policy (nats a completion)"),
     ("policy_loss", "Policy loss"),
     ("value_loss", "Value loss"),
     ("clip_fraction", "Clipped ratios"),
