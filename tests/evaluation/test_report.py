@@ -29,7 +29,21 @@ def findings():
             }
         ],
         stages={
-            "honeypots": {"metrics": {"label_noise/precision": 0.75}, "checks": []},
+            "honeypots": {
+                "metrics": {
+                    "label_noise/n_faults": 60,
+                    "label_noise/with_original/exact": 0.75,
+                    "label_noise/with_original/exact_low": 0.5,
+                    "label_noise/with_original/exact_high": 0.9,
+                    **{
+                        f"label_noise/with_original/{rate}{end}": 0.25
+                        for rate in ("precision", "recall", "noise")
+                        for end in ("", "_low", "_high")
+                    },
+                },
+                "checks": [],
+            },
+            "ppo": {"metrics": {}, "checks": [], "facts": {"stopped": "all epochs done"}},
             "rewards": {"metrics": {"simulated/aligned_score_rmse": 0.07}, "checks": []},
             "validated": {
                 "metrics": {},
@@ -71,6 +85,9 @@ def test_both_pages_tell_the_scores_with_intervals_subset_and_protocol(findings,
         assert "35.0 points cannot be seen" in page
         assert "line_out_of_range 2" in page
         assert "aligned score rmse 0.070" in page
+        assert "with original" in page
+        assert "[50.0, 90.0]" in page
+        assert "all epochs done" in page
 
 
 def test_a_human_crowd_is_not_called_simulated(findings, tables):

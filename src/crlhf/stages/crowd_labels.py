@@ -35,8 +35,8 @@ def aggregate_files(labels_path: Path, gold_path: Path | None, method: str, out:
     try:
         found = aggregate_labels(labels, gold, method=method)
     except InputError as error:
-        file = gold_path if str(error).startswith("gold") else labels_path
-        raise InputError(f"{file}: {error}") from None
+        culprit = gold_path if str(error).startswith("gold") else labels_path
+        raise InputError(f"{culprit}: {error}") from None
     for name, table in ((POSTERIORS, found.posteriors), (ANNOTATORS, found.annotators)):
         with atomic_write(out / name, "w") as file:
             table.to_csv(file, index=False, lineterminator="\n")

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from crlhf.evaluation.report.figures import Drawn
 
+RATES = ("exact", "precision", "recall", "noise")
+"""Rates of the simulated truth's label noise, as the `honeypots` stage names them."""
+
 
 class Findings(NamedTuple):
     """All that the report tells.
@@ -39,7 +42,8 @@ def render(findings: Findings, figures: Sequence[Drawn]) -> tuple[str, str]:
         "rows": _score_rows(findings),
         "figures": {figure.name: figure for figure in figures},
         "checks": [(name, check) for name, stage in findings.stages.items() for check in stage["checks"]],
-        "label_noise": _by_prefix(findings.stages.get("honeypots"), "label_noise/"),
+        "label_noise": _label_noise(findings.stages.get("honeypots")),
+        "ppo_stopped": findings.stages.get("ppo", {}).get("facts", {}).get("stopped", ""),
         "simulated": _by_prefix(findings.stages.get("rewards"), "simulated/"),
     }
     loader = PackageLoader("crlhf.evaluation.report", "templates")
@@ -79,6 +83,20 @@ def _score_rows(findings: Findings) -> list[dict[str, Any]]:
             "covers_zero": c["low"] <= 0 <= c["high"],
         }
         for c in findings.comparisons
+    ]
+
+
+def _label_noise(stage: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """One row for each way the simulated truth was measured: its name, and (value, low, high) of each rate."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in _by_prefix(stage, "label_noise/"):
+        variant, _, rate = name.partition("/")
+        if rate:
+            found.setdefault(variant, {})[rate] = value
+    return [
+        {"variant": variant.replace("_", " ")}
+        | {rate: tuple(rates[rate + end] for end in ("", "_low", "_high")) for rate in RATES if rate in rates}
+        for variant, rates in found.items()
     ]
 
 
