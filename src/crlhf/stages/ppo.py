@@ -30,6 +30,7 @@ def run(context: Context) -> Summary:
     Training works in a folder of its own, with checkpoints; an interrupted run goes on there and ends with the same
     weights. The finished adapter is copied to `models/ppo`.
     """
+    from crlhf.evaluation.report import draw_ppo, png
     from crlhf.policy.base import load_policy, policy_folder
     from crlhf.policy.ppo import train_ppo
 
@@ -54,7 +55,8 @@ def run(context: Context) -> Summary:
     context.store.write("ppo_steps", table)
     shutil.rmtree(work)
     context.run.log_artifact(context.path(FOLDER), "policy")
-    return _summary(table, rollouts, result, is_simulated=is_simulated)
+    figure = context.keep_figure("ppo", png(draw_ppo(table)))
+    return _summary(table, rollouts, result, figure, is_simulated=is_simulated)
 
 
 def steps_table(history: Sequence[Mapping[str, float]]) -> pd.DataFrame:
@@ -98,7 +100,9 @@ def _keep(context: Context, base: dict[str, Any], work: Path, *, is_simulated: b
     write_json(target / MANIFEST, manifest)
 
 
-def _summary(table: pd.DataFrame, rollouts: pd.DataFrame, result: PPOResult, *, is_simulated: bool) -> Summary:
+def _summary(
+    table: pd.DataFrame, rollouts: pd.DataFrame, result: PPOResult, figure: str, *, is_simulated: bool
+) -> Summary:
     last = table[table["step"] == table["step"].max()].set_index("name")["value"].dropna()
     metrics = {f"last/{name}": round(float(value), 9) for name, value in last.items()}
     metrics |= {
@@ -106,4 +110,5 @@ def _summary(table: pd.DataFrame, rollouts: pd.DataFrame, result: PPOResult, *, 
         "n_steps": int(table["step"].max()),
         "mean_reward": round(float(rollouts["reward"].mean()), 9),
     }
-    return Summary(metrics, {"stopped": result.stopped_reason or "all epochs done"}, is_simulated=is_simulated)
+    facts = {"stopped": result.stopped_reason or "all epochs done"}
+    return Summary(metrics, facts, is_simulated=is_simulated, figures=(figure,))

@@ -16,6 +16,7 @@ MODEL = "data/tables/reliability_model.json"
 
 def run(context: Context) -> Summary:
     """Write `reliabilities` and the estimator's model."""
+    from crlhf.evaluation.report import draw_reliabilities, png
     from crlhf.reliability import estimate
 
     annotations = context.store.read("validated")
@@ -33,4 +34,5 @@ def run(context: Context) -> Summary:
         f"mean_{name}": round(float(table[name].mean()), 6) for name in ("accuracy", "sensitivity", "specificity")
     }
     facts = {"estimator": str(estimated.model["estimator"]), "orientation": str(estimated.model["orientation"])}
-    return Summary(metrics, facts, is_simulated=is_simulated)
+    figure = context.keep_figure("reliabilities", png(draw_reliabilities(table)))
+    return Summary(metrics, facts, is_simulated=is_simulated, figures=(figure,))

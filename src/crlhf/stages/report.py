@@ -23,7 +23,7 @@ _PACKAGES = ("crlhf", "torch", "transformers", "trl", "peft", "dagster", "mlflow
 
 
 def run(context: Context) -> Summary:
-    """Write reports/report.html, reports/report.md and reports/figures/*.png."""
+    """Write reports/report.html, reports/report.md and the slope chart; the other figures are their stages' own."""
     from crlhf.evaluation.report import draw_figures, render
 
     store = context.store
@@ -31,17 +31,16 @@ def run(context: Context) -> Summary:
     tables = (store.read(name) for name in ("reliabilities", "scores", "ppo_steps"))
     figures = draw_figures(findings.scores, *tables)
     html, markdown = render(findings, figures)
-    for name, content in [("report.html", html.encode()), ("report.md", markdown.encode())] + [
-        (f"figures/{figure.name}.png", figure.png) for figure in figures
-    ]:
+    for name, page in (("report.html", html), ("report.md", markdown)):
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:
-            file.write(content)
-        context.run.log_artifact(context.path(f"{FOLDER}/{name}"), "figures" if name.startswith("figures/") else None)
+            file.write(page.encode())
+        context.run.log_artifact(context.path(f"{FOLDER}/{name}"))
+    slopes = next(figure for figure in figures if figure.name == "slopes")
     return Summary(
         {"n_scores": len(findings.scores)},
         {"report": f"{FOLDER}/report.html"},
         is_simulated=findings.is_simulated,
-        figures=tuple(f"{FOLDER}/figures/{figure.name}.png" for figure in figures),
+        figures=(context.keep_figure(slopes.name, slopes.png),),
     )
 
 

@@ -19,6 +19,7 @@ SECTIONS = ("rewards",)
 
 def run(context: Context) -> Summary:
     """Write `line_posteriors` and `scores`; with a simulated crowd also compare them with its truth."""
+    from crlhf.evaluation.report import draw_rewards, png
     from crlhf.rewards import left_out, line_posteriors, scores
 
     params, store = context.params.rewards, context.store
@@ -44,7 +45,8 @@ def run(context: Context) -> Summary:
     }
     if model["is_simulated"]:
         metrics |= simulated_errors(posteriors, scored, store.read("line_truths"))
-    return Summary(metrics, {"kind": params.kind}, is_simulated=model["is_simulated"])
+    figure = context.keep_figure("rewards", png(draw_rewards(scored)))
+    return Summary(metrics, {"kind": params.kind}, is_simulated=model["is_simulated"], figures=(figure,))
 
 
 def simulated_errors(posteriors: pd.DataFrame, scored: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:

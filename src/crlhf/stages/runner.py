@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
 from crlhf.stages import instance_name, summary_path
-from crlhf.store import Journal, Store, write_json
+from crlhf.store import Journal, Store, atomic_write, write_json
 
 if TYPE_CHECKING:
     from crlhf.tracking import StageRun
+
+
+FIGURES = "reports/figures"
 
 
 class Context(NamedTuple):
@@ -42,6 +45,14 @@ class Context(NamedTuple):
     def path(self, relative: str) -> Path:
         """The absolute path of `relative`, a path below the project's root."""
         return self.store.path(relative)
+
+    def keep_figure(self, name: str, content: bytes) -> str:
+        """Write a PNG to reports/figures and return its path below the root, for the summary."""
+        relative = f"{FIGURES}/{name}.png"
+        with atomic_write(self.path(relative)) as file:
+            file.write(content)
+        self.run.log_artifact(self.path(relative), "figures")
+        return relative
 
     def work_folder(self, name: str, *inputs: object) -> Path:
         """A folder for unfinished work, named by a hash of what the work depends on."""

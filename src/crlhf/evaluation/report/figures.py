@@ -152,13 +152,19 @@ def _panels(
     return figure, panels
 
 
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, without dates, so that equal data give equal bytes."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    return content.getvalue()
+
+
 def _save(name: str, caption: str, figure: Figure) -> Drawn:
     """Both formats, without dates or random ids, so that equal data give equal bytes."""
     import matplotlib as mpl
 
-    svg, png = io.StringIO(), io.BytesIO()
+    svg = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
-        figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
     text = svg.getvalue()
-    return Drawn(name, caption, text[text.index("<svg") :], png.getvalue())
+    return Drawn(name, caption, text[text.index("<svg") :], png(figure))
