@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -128,6 +129,7 @@ def _die_with_parent() -> None:
 def main() -> None:
     """Run the command line; an error that the user can mend is one sentence and an exit code, without a traceback."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries among each other; nothing a user can do
     _die_with_parent()
     try:
         cli(standalone_mode=False)
