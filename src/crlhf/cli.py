@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from crlhf import __version__
+from crlhf.commands import VERBS
 from crlhf.errors import CrlhfError, DiskFullError
 from crlhf.stages import PER_POLICY, POLICIES, STAGES
 
@@ -55,60 +56,8 @@ for _name, _help in STAGES.items():
     _add_stage(_name, _help)
 
 
-@cli.command()
-def schema() -> None:
-    """Print every table of the pipeline as Markdown: what a row is, columns, types, meanings."""
-    from crlhf.schema import markdown
-    from crlhf.store import TABLE_PATHS
-
-    click.echo(markdown(TABLE_PATHS), nl=False)
-
-
-@cli.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--quarantine", type=click.Path(path_type=Path), help="Write the bad rows here, as Parquet.")
-@click.pass_obj
-def validate(root: Path, files: tuple[Path, ...], quarantine: Path | None) -> None:
-    """Check raw annotation FILES against the items that were shown; exit code 3 if any row is bad."""
-    from crlhf.stages.validated import check_files
-
-    lines, is_clean = check_files(root, files, quarantine)
-    for line in lines:
-        click.echo(line)
-    sys.exit(0 if is_clean else 3)
-
-
-@cli.command()
-@click.option("--labels", required=True, type=click.Path(path_type=Path), help="CSV: task, worker, label (0 or 1).")
-@click.option("--gold", type=click.Path(path_type=Path), help="CSV: task, label; the truth of some tasks.")
-@click.option("--method", default="dawid_skene", show_default=True, help="An estimator; an unknown one lists them all.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for posteriors and annotators.")
-def aggregate(labels: Path, gold: Path | None, method: str, out: Path) -> None:
-    """Aggregate any binary crowd labels: posteriors.csv (task, probability) and annotators.csv."""
-    from crlhf.stages.crowd_labels import aggregate_files
-
-    for line in aggregate_files(labels, gold, method, out):
-        click.echo(line)
-
-
-@cli.command("compare-estimators")
-@click.pass_obj
-def compare_estimators(root: Path) -> None:
-    """Compare all reliability estimators on the project's annotations, judged on held-out honeypots."""
-    from crlhf.stages.crowd_labels import compare_on_project
-
-    for line in compare_on_project(root):
-        click.echo(line)
-
-
-@cli.command()
-@click.pass_obj
-def where(root: Path) -> None:
-    """Say where the results of the last run are, and how to look at them."""
-    from crlhf.stages.results import describe
-
-    for line in describe(root):
-        click.echo(line)
+for _command in VERBS:
+    cli.add_command(_command)
 
 
 def _on_sigterm(signum: int, frame: object) -> None:

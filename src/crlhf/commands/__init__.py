@@ -1,0 +1,16 @@
+"""The verbs of the command line: thin click commands that call the stages. Heavy libraries load where used."""
+
+from __future__ import annotations
+
+import click
+
+from crlhf.commands import annotations, crowd, project
+
+VERBS: tuple[click.Command, ...] = (
+    project.schema,
+    project.where,
+    annotations.validate,
+    crowd.aggregate,
+    crowd.compare_estimators,
+)
+"""Every verb; a module of this package holds those of one subject."""
