@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from crlhf.commands import annotations, crowd, project
+from crlhf.commands import crowd, data, project
 
 VERBS: tuple[click.Command, ...] = (
     project.schema,
     project.where,
-    annotations.validate,
+    data.validate,
     crowd.aggregate,
     crowd.compare_estimators,
 )
