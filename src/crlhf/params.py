@@ -193,6 +193,7 @@ class BenchmarksParams(_Section):
     temperature: Annotated[float, Field(ge=0)]
     max_new_tokens: Count
     batch_size: Count
+    engine: Literal["policy", "bfloat16", "int8", "vllm"] = "policy"
     k: tuple[Count, ...]
 
     @model_validator(mode="after")

@@ -14,16 +14,18 @@ are computed once for all their samples and finished rows leave the batch (`deco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from crlhf.errors import InputError
+from crlhf.errors import InputError, ParamsError
 from crlhf.policy.decoding import Decoder, Key, Row, Sample
 from crlhf.progress import Bar
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from crlhf.policy.prepacked import Arithmetic
 
 _PACK_FROM = 1000  # tokens to sample at most; for fewer, packing the weights takes longer than it saves
 
@@ -42,6 +44,7 @@ def generate(
     on_batch: Callable[[list[Sample]], None] | None = None,
     done: Mapping[Key, Sample] | None = None,
     progress: Bar | None = None,
+    arithmetic: Arithmetic = "float32",
 ) -> list[Sample]:
     """Sample `n` completions of each of `model_inputs`.
 
@@ -61,6 +64,8 @@ def generate(
         on_batch: called with the samples of each finished batch, in the order of (input_no, sample_no).
         done: samples of an earlier run with equal arguments, by (input_no, sample_no).
         progress: told of every finished completion.
+        arithmetic: of the linear layers on a CPU. `bfloat16` and `int8` are faster and serve evaluation only: the
+            log-probabilities are then those of the rounded policy, not of the one that PPO trains.
 
     Returns:
         The samples by input, then by sample_no; an empty list for no input.
@@ -68,19 +73,15 @@ def generate(
     Raises:
         InputError: an input has no tokens, or does not fit into the policy's context with `max_new_tokens`.
         IntegrityError: the policy computes numbers that are not finite.
+        ParamsError: the linear layers cannot be computed in `arithmetic` here.
     """
     import torch
-
-    from crlhf.policy.prepacked import prepacked_linears
 
     if n < 1 or max_new_tokens < 1 or batch_size < 1 or temperature < 0 or "" in stops:
         raise ValueError("n, max_new_tokens, batch_size must be 1 or more, temperature 0 or more, no stop string empty")
     if temperature == 0 and n > 1:
         raise ValueError("greedy completions of one input are all the same: n must be 1")
-    prompts = _tokenise(model, tokenizer, model_inputs, max_new_tokens)
-    batches = _lay_out(prompts, n, batch_size)
-    finished = dict(done or {})
-    left = [batch for batch in batches if not all(key in finished for key in batch)]
+    prompts = tokenise(model, tokenizer, model_inputs, max_new_tokens)
     was_training = model.training
     model.eval()
     is_long = len(prompts) * n * max_new_tokens >= _PACK_FROM
@@ -92,22 +93,70 @@ def generate(
         stops=tuple(stops),
         progress=progress,
     )
+
+    def write(batch: list[Key]) -> list[Sample]:
+        return decoder.run([Row(key, prompts[key[0]], _uniforms(seed, key, max_new_tokens)) for key in batch])
+
     try:
-        with torch.no_grad(), prepacked_linears(model) if is_long and left else nullcontext():
-            for batch in left:
-                rows = [Row(key, prompts[key[0]], _uniforms(seed, key, max_new_tokens)) for key in batch]
-                samples = sorted(decoder.run(rows))
-                finished.update({(sample.input_no, sample.sample_no): sample for sample in samples})
-                if on_batch is not None:
-                    on_batch(samples)
+        with torch.no_grad(), _packed(model, arithmetic, is_long=is_long) if prompts else nullcontext():
+            return in_batches(prompts, n, batch_size, write, on_batch=on_batch, done=done)
     finally:
         model.train(was_training)
-    return [finished[(input_no, sample_no)] for input_no in range(len(prompts)) for sample_no in range(n)]
 
 
-def _tokenise(model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int) -> list[tuple[int, ...]]:
-    """Token ids of each text; a text that already begins with the begin token does not get a second one."""
-    limit = getattr(model.config, "max_position_embeddings", None)
+def in_batches(
+    prompts: Sequence[tuple[int, ...]],
+    n: int,
+    batch_size: int,
+    write: Callable[[list[Key]], list[Sample]],
+    *,
+    on_batch: Callable[[list[Sample]], None] | None,
+    done: Mapping[Key, Sample] | None,
+) -> list[Sample]:
+    """`n` samples of each of `prompts`, by prompt, then by sample_no; `write` makes those of one batch.
+
+    The longest prompts come first. Batches rest on the prompts' lengths only; one whose samples are all in `done` is
+    skipped, every other is written whole, so that a run that is taken up again writes what an uninterrupted one does.
+    """
+    order = sorted(range(len(prompts)), key=lambda input_no: (-len(prompts[input_no]), input_no))
+    keys = [(input_no, sample_no) for input_no in order for sample_no in range(n)]
+    finished = dict(done or {})
+    for start in range(0, len(keys), batch_size):
+        batch = keys[start : start + batch_size]
+        if all(key in finished for key in batch):
+            continue
+        samples = sorted(write(batch))
+        finished.update({(sample.input_no, sample.sample_no): sample for sample in samples})
+        if on_batch is not None:
+            on_batch(samples)
+    return [finished[key] for key in sorted(keys)]
+
+
+@contextmanager
+def _packed(model: Any, arithmetic: Arithmetic, *, is_long: bool) -> Iterator[None]:
+    """The policy with linear layers packed in `arithmetic`; exact ones only where packing pays."""
+    from crlhf.policy.prepacked import prepacked_linears
+
+    if arithmetic == "float32" and not is_long:
+        yield
+        return
+    with prepacked_linears(model, arithmetic) as n_packed:
+        if not n_packed and arithmetic != "float32":
+            raise ParamsError(
+                f"the policy's linear layers cannot be computed in {arithmetic} here: that takes float32 weights on a "
+                "CPU, and a torch with oneDNN; choose float32"
+            )
+        yield
+
+
+def tokenise(model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int) -> list[tuple[int, ...]]:
+    """Token ids of each text; a text that already begins with the begin token does not get a second one.
+
+    Raises:
+        InputError: a text has no tokens, or with `max_new_tokens` more does not fit into the context of `model` (None:
+            not checked).
+    """
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     begin = getattr(tokenizer, "bos_token", None)
     prompts = []
     for number, text in enumerate(texts):
@@ -121,13 +170,6 @@ def _tokenise(model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: 
             )
         prompts.append(tuple(ids))
     return prompts
-
-
-def _lay_out(prompts: Sequence[tuple[int, ...]], n: int, batch_size: int) -> list[list[Key]]:
-    """All (input_no, sample_no), the longest inputs first, cut into batches; it rests on lengths only."""
-    order = sorted(range(len(prompts)), key=lambda input_no: (-len(prompts[input_no]), input_no))
-    keys = [(input_no, sample_no) for input_no in order for sample_no in range(n)]
-    return [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
 
 
 def _uniforms(seed: int, key: Key, count: int) -> np.ndarray:

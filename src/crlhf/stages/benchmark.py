@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from crlhf.evaluation.protocols import Protocol
     from crlhf.policy.decoding import Sample
+    from crlhf.policy.engines import Engine
     from crlhf.stages.runner import Context
 
 
 class Task(NamedTuple):
-    """Problems as one protocol words them for one policy, and the policy, loaded."""
+    """Problems as one protocol words them for one policy, and the engine that runs it."""
 
     protocol: Protocol
     is_chat: bool
     problems: list[dict[str, Any]]
     inputs: list[str]
-    model: Any
-    tokenizer: Any
+    engine: Engine
 
 
 class Policy(NamedTuple):
@@ -58,8 +58,10 @@ def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
     policy = find_policy(context)
     task = _task(context, get_protocol(params.protocol), policy, every_problem, records(problems))
     settings = _settings(context, task)
-    journal = context.journal(name, policy.policy_id, task.protocol.sha256, task.inputs, settings)
-    samples = sample(task.model, task.tokenizer, task.inputs, settings, journal, f"{name}: writing")
+    journal = context.journal(
+        name, policy.policy_id, task.protocol.sha256, task.inputs, settings, context.params.benchmarks.engine
+    )
+    samples = sample(task.engine, task.inputs, settings, journal, f"{name}: writing")
     table = _judge(context, name, task, samples)
     protocol = task.protocol
     table = table.assign(benchmark=benchmark, protocol=protocol.id, policy=context.policy, policy_id=policy.name)
@@ -89,9 +91,10 @@ def _task(
     context: Context, protocol: Protocol, policy: Policy, every_problem: pd.DataFrame, problems: list[dict[str, Any]]
 ) -> Task:
     """Load the policy and word the problems for it."""
-    from crlhf.policy.base import load_policy
+    from crlhf.policy.engines import open_engine
 
-    model, tokenizer = load_policy(policy.folder, policy.adapter)
+    engine = open_engine(context.params.benchmarks.engine, policy.folder, policy.adapter)
+    tokenizer = engine.tokenizer
     is_chat = bool(protocol.chat_user and tokenizer.chat_template)
 
     def chat_template(messages: list[dict[str, str]]) -> str:
@@ -100,7 +103,7 @@ def _task(
     by_id = {row["problem_id"]: row for row in records(every_problem)}
     shots = [by_id[problem_id] for problem_id in protocol.shots]
     inputs = [protocol.model_input(row, shots, chat_template=chat_template if is_chat else None) for row in problems]
-    return Task(protocol, is_chat, problems, inputs, model, tokenizer)
+    return Task(protocol, is_chat, problems, inputs, engine)
 
 
 def _settings(context: Context, task: Task) -> Sampling:
@@ -158,6 +161,7 @@ def _summary(context: Context, table: pd.DataFrame, task: Task, policy: Policy, 
         "protocol": protocol.id,
         "protocol_sha256": protocol.sha256,
         "sampling": f"temperature {params.temperature}, {params.n_samples} a problem, {params.max_new_tokens} tokens",
+        "engine": params.engine,
         "policy": policy.name,
         "policy_id": policy.policy_id,
         "isolation": ", ".join(sorted(table["isolation"].unique())),

@@ -27,7 +27,8 @@ def run(context: Context) -> Summary:
     import pandas as pd
 
     from crlhf.evaluation.protocols import get_protocol
-    from crlhf.policy.base import load_policy, policy_folder
+    from crlhf.policy.base import policy_folder
+    from crlhf.policy.engines import open_engine
 
     params = context.params.completions
     manifest = read_json(context.path("models/base_policy.json"))
@@ -44,8 +45,8 @@ def run(context: Context) -> Summary:
         batch_size=params.batch_size,
     )
     journal = context.journal("completions", manifest, inputs, settings)
-    model, tokenizer = load_policy(policy_folder(manifest, cache_folder()))
-    samples = sample(model, tokenizer, inputs, settings, journal, "completions")
+    engine = open_engine("policy", policy_folder(manifest, cache_folder()))
+    samples = sample(engine, inputs, settings, journal, "completions")
     rows = [
         {
             "completion_id": completion_id(manifest["policy_id"], context.params.seed, problem_id, drawn.sample_no),

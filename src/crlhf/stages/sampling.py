@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from crlhf.progress import progress_bar
 from crlhf.store import Journal
 
 if TYPE_CHECKING:
     from crlhf.policy.decoding import Sample
+    from crlhf.policy.engines import Engine
 
 
 class Sampling(NamedTuple):
@@ -23,12 +24,9 @@ class Sampling(NamedTuple):
     batch_size: int
 
 
-def sample(
-    model: Any, tokenizer: Any, inputs: Sequence[str], sampling: Sampling, journal: Journal, label: str
-) -> list[Sample]:
+def sample(engine: Engine, inputs: Sequence[str], sampling: Sampling, journal: Journal, label: str) -> list[Sample]:
     """Samples by input and sample number; batches that `journal` holds are not drawn again."""
     from crlhf.policy.decoding import Sample
-    from crlhf.policy.generation import generate
 
     kept = [Sample(**entry) for batch in journal.entries.values() for entry in batch]
     with progress_bar(label, len(inputs) * sampling.n, "program", len(kept)) as bar:
@@ -36,9 +34,7 @@ def sample(
         def keep(batch: list[Sample]) -> None:
             journal.append(str(len(journal.entries)), [one._asdict() for one in batch])
 
-        return generate(
-            model,
-            tokenizer,
+        return engine.generate(
             inputs,
             **sampling._asdict(),
             done={(one.input_no, one.sample_no): one for one in kept},
