@@ -177,6 +177,18 @@ class PPOParams(_Section):
         return self
 
 
+class TuningParams(_Section):
+    """What turns verdicts into a policy: PPO, or a baseline on the same verdicts with PPO's LoRA and batches."""
+
+    method: Literal["ppo", "sft", "dpo", "grpo", "rloo", "reward_model"]
+    sft_keep: Count = 1
+    dpo_beta: Positive = 0.1
+    grpo_beta: Annotated[float, Field(ge=0)] = 0.04
+    rloo_beta: Annotated[float, Field(ge=0)] = 0.05
+    reward_model_epochs: Count = 2
+    reward_model_rounds: Count = 1
+
+
 class BenchmarkParams(_Section):
     """One benchmark: the first `limit` problems (null: all) under a named protocol."""
 
@@ -225,6 +237,7 @@ class Params(_Section):
     validation: ValidationParams
     reliability: ReliabilityParams
     rewards: RewardsParams
+    tuning: TuningParams
     ppo: PPOParams
     benchmarks: BenchmarksParams
     report: ReportParams

@@ -184,7 +184,7 @@ def _train(
                 params,
                 source,
                 settings,
-                peft_config=_lora_config(model, params),
+                peft_config=lora_config(model, params),
                 key=key,
                 value_head=value_head,
                 on_step=_shown(on_step, bar),
@@ -198,7 +198,8 @@ def _train(
     return result
 
 
-def _lora_config(model: Any, params: PPOParams) -> Any:
+def lora_config(model: Any, params: PPOParams) -> Any:
+    """The adapter that the params ask for; None for a model that came with one, which then is made trainable."""
     from peft import LoraConfig, PeftModel
 
     if isinstance(model, PeftModel):
