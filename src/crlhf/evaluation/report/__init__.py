@@ -2,5 +2,16 @@
 
 from crlhf.evaluation.report.figures import draw_figures, draw_ppo, draw_reliabilities, draw_rewards, png
 from crlhf.evaluation.report.pages import Findings, render
+from crlhf.evaluation.report.samples import choose_samples, samples_page
 
-__all__ = ["Findings", "draw_figures", "draw_ppo", "draw_reliabilities", "draw_rewards", "png", "render"]
+__all__ = [
+    "Findings",
+    "choose_samples",
+    "draw_figures",
+    "draw_ppo",
+    "draw_reliabilities",
+    "draw_rewards",
+    "png",
+    "render",
+    "samples_page",
+]
