@@ -14,6 +14,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 BetaCounts = tuple[Positive, Positive]
+RoundName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]
 
 
 class _Section(BaseModel):
@@ -224,10 +225,21 @@ class ReportParams(_Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
 
 
+class RoundParams(_Section):
+    """One round: the round before, whose policy it samples and trains on; `base` for the first."""
+
+    prev: str
+
+
 class Params(_Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml.
+
+    `rounds` is the one list of rounds, in order. `policies` is the same list with `base` in front, made by YAML itself.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    rounds: Annotated[dict[RoundName, RoundParams], Field(min_length=1)]
+    policies: dict[str, dict[str, str]]
     problems: ProblemsParams
     base_policy: BasePolicyParams
     completions: CompletionsParams
@@ -241,6 +253,19 @@ class Params(_Section):
     ppo: PPOParams
     benchmarks: BenchmarksParams
     report: ReportParams
+
+    @model_validator(mode="after")
+    def _rounds_follow_each_other(self) -> Params:
+        known = ["base"]
+        for name, one in self.rounds.items():
+            if one.prev not in known:
+                raise ValueError(f"rounds.{name}.prev is {one.prev}, which is neither base nor a round above it")
+            if name in known:
+                raise ValueError("rounds: base is the policy before the first round, not a round")
+            known.append(name)
+        if set(self.policies) != set(known):
+            raise ValueError(f"policies must be base and the rounds ({', '.join(known)}); leave it as it is shipped")
+        return self
 
 
 def load_params(path: Path) -> Params:

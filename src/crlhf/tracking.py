@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crlhf.errors import WaitingError
 from crlhf.fetch import sha256_file
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
@@ -97,11 +98,14 @@ class StageRun:
 
 @contextmanager
 def stage_run(instance: str, root: Path, params: Params, say: Say) -> Iterator[StageRun]:
-    """The MLflow run of a stage for as long as the stage works; FINISHED, FAILED or KILLED at the end."""
+    """The MLflow run of a stage while the stage works; in the end FINISHED, FAILED, KILLED, or SCHEDULED if it waits."""
     run = _open(instance, root, params, say)
     status = "FINISHED"
     try:
         yield run
+    except WaitingError:
+        status = "SCHEDULED"
+        raise
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
@@ -122,7 +126,7 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
         return
     from mlflow.entities import RunTag
 
-    from crlhf.stages import summary_path
+    from crlhf.stages import summary_path_of
     from crlhf.store import read_json
 
     params = load_params(root / "params.yaml")
@@ -133,7 +137,7 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
         run_id = found[0].info.run_id
     else:
         run_id = _new_child(client, root, parent, instance, params)
-        summary = read_json(root / summary_path(instance))
+        summary = read_json(root / summary_path_of(instance))
         for name, value in summary["metrics"].items():
             client.log_metric(run_id, name, value, step=0)
         client.set_tag(run_id, "crlhf.reused", "true")

@@ -34,7 +34,7 @@ def test_outside_a_project_a_stage_is_one_sentence_and_exit_code_2(tmp_path):
 
 @pytest.mark.parametrize(
     ("stage", "missing"),
-    [("completions", "base_policy.json"), ("rewards", "reliability_model.json"), ("scores", "problems")],
+    [("completions", "models/base/manifest.json"), ("rewards", "reliability_model.json"), ("scores", "problems")],
 )
 def test_a_stage_without_its_inputs_is_one_sentence_and_exit_code_4(tmp_path, stage, missing):
     shutil.copy(ROOT / "params.yaml", tmp_path)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from crlhf.evaluation.report import Findings
     from crlhf.stages.runner import Context
 
-SECTIONS = ("seed", "report", "base_policy")
+SECTIONS = ("seed", "rounds", "report", "base_policy")
 FOLDER = "reports"
-_STAGES = ("problems", "honeypots", "validated", "reliabilities", "rewards", "ppo")
+_OF_A_ROUND = ("completions", "honeypots", "validated", "reliabilities", "rewards", "ppo")
 _PACKAGES = ("crlhf", "torch", "transformers", "trl", "peft", "dagster", "mlflow", "great-expectations", "pandas")
 
 
@@ -28,7 +28,8 @@ def run(context: Context) -> Summary:
 
     store = context.store
     findings = _findings(context)
-    tables = (store.read(name) for name in ("reliabilities", "scores", "ppo_steps"))
+    last = _last(context)
+    tables = (store.read(name, last) for name in ("reliabilities", "scores", "ppo_steps"))
     figures = draw_figures(findings.scores, *tables)
     html, markdown = render(findings, figures)
     for name, page in (("report.html", html), ("report.md", markdown)):
@@ -44,13 +45,26 @@ def run(context: Context) -> Summary:
     )
 
 
+def _last(context: Context) -> str:
+    """The last round: what the report shows in full."""
+    return list(context.params.rounds)[-1]
+
+
 def _findings(context: Context) -> Findings:
+    import pandas as pd
+
     from crlhf.evaluation.report import Findings
 
-    stages = {name: read_json(context.path(summary_path(name))) for name in _STAGES}
-    quarantine = context.store.read("quarantine")["rule"].value_counts().sort_index()
+    rounds, last = list(context.params.rounds), _last(context)
+    summaries = {
+        name: {stage: read_json(context.path(summary_path(stage, name))) for stage in _OF_A_ROUND} for name in rounds
+    }
+    stages = {"problems": read_json(context.path(summary_path("problems")))} | summaries[last]
+    quarantine = pd.concat([context.store.read("quarantine", name)["rule"] for name in rounds])
+    quarantine = quarantine.value_counts().sort_index()
     return Findings(
         policy_name=context.params.base_policy.name,
+        round=last,
         is_simulated=stages["ppo"]["is_simulated"],
         scores=read_json(context.path(SCORES)),
         comparisons=read_json(context.path(COMPARISONS)),
@@ -66,8 +80,9 @@ def _provenance(context: Context) -> list[tuple[str, str]]:
     rows = [(name, value) for name, value in tracking.git_tags(root).items()]
     rows.append(("pipeline state", tracking.pipeline_state(root, context.params)))
     rows += [(f"MLflow run of {name}", run_id) for name, run_id in tracking.run_ids(root, context.params).items()]
-    for name, path in TABLE_PATHS.items():
-        if (root / path).exists():
-            rows.append((f"md5 of {name}", hashlib.md5((root / path).read_bytes(), usedforsecurity=False).hexdigest()))
+    for name in TABLE_PATHS:
+        path = context.store.table_path(name, _last(context))
+        if path.exists():
+            rows.append((f"md5 of {name}", hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()))
     rows += [(f"version of {name}", metadata.version(name)) for name in _PACKAGES]
     return rows

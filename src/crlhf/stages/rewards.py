@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from crlhf.errors import InputError
 from crlhf.schema import Summary
-from crlhf.stages.reliabilities import MODEL
+from crlhf.stages.reliabilities import model_path
 from crlhf.store import read_json
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ def run(context: Context) -> Summary:
     from crlhf.rewards import left_out, line_posteriors, scores
 
     params, store = context.params.rewards, context.store
-    model = read_json(context.path(MODEL))
+    model = read_json(model_path(store))
     prior = params.prior_correct if model["prior_correct"] is None else model["prior_correct"]
     completions = store.read("completions")
     posteriors = line_posteriors(store.read("validated"), store.read("items"), store.read("reliabilities"), prior)
     scored = scores(posteriors, completions, params)
     if scored.empty:
         raise InputError(
-            "data/tables/validated.parquet: no completion has the verdicts that rewards.min_annotators asks for"
+            f"{store.table_path('validated')}: no completion has the verdicts that rewards.min_annotators asks for"
         )
     store.write("line_posteriors", posteriors)
     store.write("scores", scored)

@@ -1,47 +1,51 @@
-"""Stage `scores`: pass@k of base and tuned with intervals, and their paired comparison."""
+"""Stage `scores`: pass@k of every policy with intervals, and the paired comparison of each round's with the base."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from crlhf.schema import Summary
-from crlhf.stages import POLICIES
+from crlhf.stages import BASE
 from crlhf.stages.benchmark import subset_name
-from crlhf.store import read_json, write_json
+from crlhf.stages.policies import read_manifest
+from crlhf.store import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from crlhf.stages.runner import Context
 
-SECTIONS = ("seed", "benchmarks", "report")
+SECTIONS = ("seed", "rounds", "benchmarks", "report")
 SCORES = "metrics/scores.json"
 COMPARISONS = "data/tables/comparisons.json"
 BENCHMARKS = ("humaneval", "mbpp")
 
 
 def run(context: Context) -> Summary:
-    """Write `metrics/scores.json` (a record a benchmark, policy and k) and `comparisons.json` (tuned against base)."""
+    """Write `metrics/scores.json` (a record a benchmark, policy and k) and `comparisons.json` (rounds against base)."""
+    policies = (BASE, *context.params.rounds)
     records: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     problems = context.store.read("problems")
     n_all = problems[problems["split"] == "test"].groupby("source").size()
     for benchmark in BENCHMARKS:
-        tables = {policy: context.store.read(f"{benchmark}_{policy}") for policy in POLICIES}
+        tables = {policy: context.store.read(benchmark, policy) for policy in policies}
         if any(table.empty for table in tables.values()):
             context.say(f"scores: WARNING: {benchmark} has no samples and is left out")
             continue
-        subset = subset_name(tables["base"]["problem_id"].nunique(), int(n_all[benchmark]))
+        subset = subset_name(tables[BASE]["problem_id"].nunique(), int(n_all[benchmark]))
         for k in context.params.benchmarks.k:
             values = {policy: per_problem(table, k) for policy, table in tables.items()}
-            records += [_record(context, benchmark, policy, tables[policy], k, values[policy]) for policy in POLICIES]
-            comparisons.append({"benchmark": benchmark, "k": k, "subset": subset} | _compare(context, tables, values))
+            records += [_record(context, benchmark, policy, tables[policy], k, values[policy]) for policy in policies]
+            for policy in context.params.rounds:
+                about = {"benchmark": benchmark, "k": k, "subset": subset, "policy": policy}
+                comparisons.append(about | _compare(context, (tables[BASE], tables[policy]), values, policy))
     write_json(context.path(SCORES), records)
     write_json(context.path(COMPARISONS), comparisons)
     metrics = {f"{r['benchmark']}/{r['policy']}/pass_at_{r['k']}": r["value"] for r in records}
-    metrics |= {f"{c['benchmark']}/gain_at_{c['k']}": c["difference"] for c in comparisons}
+    metrics |= {f"{c['benchmark']}/{c['policy']}/gain_at_{c['k']}": c["difference"] for c in comparisons}
     facts = {c["benchmark"]: c["subset"] for c in comparisons}
-    is_simulated = read_json(context.path("metrics/stages/ppo.json"))["is_simulated"]
+    is_simulated = any(read_manifest(context.store.root, name)["is_simulated"] for name in context.params.rounds)
     return Summary(metrics, facts, is_simulated=is_simulated)
 
 
@@ -73,14 +77,16 @@ def _record(
     }
 
 
-def _compare(context: Context, tables: dict[str, pd.DataFrame], values: dict[str, pd.Series[float]]) -> dict[str, Any]:
-    """Tuned minus base on the same problems: paired bootstrap, McNemar on the first sample, what could be seen."""
+def _compare(
+    context: Context, tables: tuple[pd.DataFrame, pd.DataFrame], values: dict[str, pd.Series[float]], policy: str
+) -> dict[str, Any]:
+    """A policy minus base on the same problems: paired bootstrap, McNemar on the first sample, what could be seen."""
     from crlhf.evaluation.intervals import mcnemar, minimum_detectable_difference, paired_bootstrap
 
     report = context.params.report
-    base, tuned = (values[policy].tolist() for policy in POLICIES)
+    base, tuned = values[BASE].tolist(), values[policy].tolist()
     interval = paired_bootstrap(base, tuned, report.n_bootstrap, report.confidence, context.params.seed)
-    test = mcnemar(*(_first_passed(tables[policy]) for policy in POLICIES))
+    test = mcnemar(*map(_first_passed, tables))
     detectable = minimum_detectable_difference([b - a for a, b in zip(base, tuned, strict=True)])
     return {
         "difference": round(interval.value, 9),

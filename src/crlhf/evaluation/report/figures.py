@@ -48,7 +48,9 @@ def draw_figures(
     """
     return [
         _save(
-            "slopes", "Base to tuned, with 95 % intervals over problems; green rises, red falls", draw_slopes(scores)
+            "slopes",
+            "Base to the last round, with 95 % intervals over problems; green rises, red falls",
+            draw_slopes(scores),
         ),
         _save(
             "reliabilities",
@@ -61,12 +63,12 @@ def draw_figures(
 
 
 def draw_slopes(scores: Sequence[dict[str, Any]]) -> Figure:
-    """A line from base to tuned for each benchmark and k, intervals as whiskers (arXiv:2503.15129, Figure 5)."""
+    """A line from base to the last policy for each benchmark and k, intervals as whiskers (Figure 5 of the paper)."""
     keys = sorted({(record["benchmark"], record["k"]) for record in scores})
     figure, panels = _panels(1, max(1, len(keys)), width=3.2 * max(1, len(keys)), height=3.6)
     for axes, key in zip(panels, keys, strict=False):
-        pair = {r["policy"]: r for r in scores if (r["benchmark"], r["k"]) == key}
-        _slope(axes, pair["base"], pair["tuned"], f"{key[0]} pass@{key[1]}")
+        base, *_, last = (r for r in scores if (r["benchmark"], r["k"]) == key)
+        _slope(axes, base, last, f"{key[0]} pass@{key[1]}")
     if not keys:
         panels[0].text(0.5, 0.5, "no benchmark was scored", ha="center")
     return figure
@@ -94,7 +96,9 @@ def _slope(axes: Axes, base: dict[str, Any], tuned: dict[str, Any], title: str) 
             ha="right" if x == 0 else "left",
             va="center",
         )
-    axes.set(title=title, xticks=[0, 1], xticklabels=["base", "tuned"], xlim=(-0.5, 1.5), ylim=(-2, 102))
+    axes.set(
+        title=title, xticks=[0, 1], xticklabels=[base["policy"], tuned["policy"]], xlim=(-0.5, 1.5), ylim=(-2, 102)
+    )
     axes.set_ylabel("% of problems")
 
 

@@ -16,15 +16,17 @@ class Findings(NamedTuple):
 
     Attributes:
         policy_name: the base policy's full name.
+        round: the last round, whose tables and figures are shown.
         is_simulated: True when the crowd was simulated; both pages then begin with that.
         scores: records of metrics/scores.json.
-        comparisons: records of comparisons.json: tuned against base.
+        comparisons: records of comparisons.json: each round's policy against the base.
         stages: summaries of the stages, by stage name.
         quarantine: (rule, number of rows).
         provenance: (name, value): commit, hashes, run ids.
     """
 
     policy_name: str
+    round: str
     is_simulated: bool
     scores: Sequence[dict[str, Any]]
     comparisons: Sequence[dict[str, Any]]
@@ -34,7 +36,7 @@ class Findings(NamedTuple):
 
 
 def render(findings: Findings, figures: Sequence[Drawn]) -> tuple[str, str]:
-    """The HTML page, with everything inside it, and the Markdown page, which refers to `figures/<name>.png`."""
+    """The HTML page, with everything inside it, and the Markdown page, which refers to `figures/<round>/<name>.png`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     values = {
@@ -73,12 +75,12 @@ def markdown_cell(text: object) -> str:
 
 
 def _score_rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row a benchmark and k: base, tuned, and their comparison."""
+    """One row a benchmark, k and round: base, tuned, and their comparison."""
     found = {(r["benchmark"], r["k"], r["policy"]): r for r in findings.scores}
     return [
         {
             "base": found[c["benchmark"], c["k"], "base"],
-            "tuned": found[c["benchmark"], c["k"], "tuned"],
+            "tuned": found[c["benchmark"], c["k"], c["policy"]],
             "comparison": c,
             "covers_zero": c["low"] <= 0 <= c["high"],
         }
