@@ -1,7 +1,7 @@
 """Seconds, tokens a second and peak memory of one annotated round of PPO, beside trl 1.12.0's PPOTrainer.
 
     pip install --no-deps --target /tmp/trl112 trl==1.12.0       # the last trl whose wheel holds a PPOTrainer
-    python benchmarks/ppo.py --trl /tmp/trl112 [--policy FOLDER] [--problems 4] [--samples 4] [--max-new-tokens 96]
+    python benchmarks/ppo.py --trl /tmp/trl112 [--policy FOLDER] [--problems 2] [--samples 4] [--max-new-tokens 96]
         [--epochs 2] [--micro-batch 4] [--runs 1] [--threads 2] [--arms crlhf trl trl-full-value] [--profile]
 
 Every arm trains on the same completions, sampled once from the policy, with the same LoRA on the policy, dtype, batch,
@@ -299,9 +299,11 @@ def child(options: argparse.Namespace) -> None:
 
 def in_process(options: argparse.Namespace, arm: str, rollouts: Path, *more: str) -> dict[str, float]:
     """Run one arm in a process of its own, the trl arms on the trl of `--trl`."""
-    environment = dict(os.environ, OMP_NUM_THREADS=str(options.threads), HF_HUB_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1")
+    environment = dict(
+        os.environ, OMP_NUM_THREADS=str(options.threads), HF_HUB_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1"
+    )
     if arm.startswith("trl"):
-        environment["PYTHONPATH"] = str(options.trl)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(options.trl), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, __file__, *sys.argv[1:], "--child", arm, "--rollouts", str(rollouts), *more]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     lines = ended.stdout.splitlines()
@@ -316,7 +318,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", type=Path, help="a prepared policy [default: the newest in the cache]")
     parser.add_argument("--trl", type=Path, help="folder that trl 1.12.0 was installed into [default: no trl arm]")
-    parser.add_argument("--problems", type=int, default=4)
+    parser.add_argument("--problems", type=int, default=2)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--max-new-tokens", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=2)
@@ -349,6 +351,7 @@ def main() -> None:
         for _ in range(options.runs):
             for arm in arms:
                 results[arm].append(in_process(options, arm, rollouts))
+                print(f"{arm}: {results[arm][-1]}", file=sys.stderr, flush=True)
     report(options, rows, results)
 
 
@@ -361,7 +364,9 @@ def report(options: argparse.Namespace, rows: list[dict[str, Any]], results: dic
         f" {options.micro_batch}, LoRA r = {LORA['r']}, float32, {options.threads} threads, {options.runs} run(s),"
         f" load {os.getloadavg()[0]:.1f}"
     )
-    print(f"{'arm':<16}{'s a round':>11}{'s an update':>13}{'tokens/s':>10}{'peak GiB':>10}{'x seconds':>11}{'x memory':>10}")
+    print(
+        f"{'arm':<16}{'s a round':>11}{'s an update':>13}{'tokens/s':>10}{'peak GiB':>10}{'x seconds':>11}{'x memory':>10}"
+    )
     last = results[list(results)[1 if len(results) > 1 else 0]]
     base = [min(run[name] for run in last) for name in ("seconds", "peak_gib")]
     for arm, runs in results.items():

@@ -20,7 +20,7 @@ PROMPTS = ["w4 w5 w6", "w20 w7", "w9"]
 
 
 def replay(folder, on_step=lambda step, metrics: None, **changes):
-    more = {name: changes.pop(name) for name in ("keep_checkpoints", "seed") if name in changes}
+    more = {name: changes.pop(name) for name in ("keep_checkpoints", "seed", "say") if name in changes}
     model = make_policy()
     return train_ppo(
         model,
@@ -47,7 +47,7 @@ def online(folder, on_step=lambda step, metrics: None, **changes):
         lambda prompts, completions: [
             None if "w3 w" in text else float(len(set(text.split()))) for text in completions
         ],
-        make_params(save_every_steps=1),
+        make_params(**({"save_every_steps": 1} | changes)),
         n_per_prompt=3,
         n_rounds=2,
         max_new_tokens=5,
@@ -136,9 +136,9 @@ def test_kill_nine_at_random_moments_changes_nothing(tmp_path):
     assert n_killed >= 4
 
 
-@pytest.mark.parametrize("nth_flush", [1, 6, 9, 10, 11, 15])
+@pytest.mark.parametrize("nth_flush", [1, 6, 10, 11, 12, 16])
 def test_kill_nine_inside_a_checkpoint_write_changes_nothing(tmp_path, nth_flush, monkeypatch):
-    """A checkpoint flushes its nine files, its own folder and, once renamed, its parent: eleven flushes each."""
+    """A checkpoint flushes its ten files, its own folder and, once renamed, its parent: twelve flushes each."""
     real, count = checkpoints._fsync, [0]
 
     def fsync(path: Path) -> None:
@@ -154,25 +154,52 @@ def test_kill_nine_inside_a_checkpoint_write_changes_nothing(tmp_path, nth_flush
         process.join(120)
     assert process.exitcode == -signal.SIGKILL
     resumed = replay(tmp_path / "killed")
-    # The first checkpoint is in place once ten flushes are done and it is renamed.
-    assert resumed.resumed_from_step == nth_flush // 11
+    # The first checkpoint is in place once eleven flushes are done and it is renamed.
+    assert resumed.resumed_from_step == nth_flush // 12
     assert resumed.n_damaged_checkpoints == 0
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
-def test_sigterm_is_no_different(tmp_path):
-    replay(tmp_path / "whole")
+@pytest.mark.parametrize("run", [replay, online])
+def test_sigterm_writes_a_checkpoint_and_ends_the_process(tmp_path, run):
+    """Checkpoints every 100 steps: the one that the next run goes on from is the one that SIGTERM wrote."""
+    run(tmp_path / "whole", save_every_steps=100)
 
-    def terminated_in_step_two(step, _):
-        if step == 2:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def terminated_in_step_five(step, _):
+        if step == 4:  # the handler raises within the next micro-batch
             os.kill(os.getpid(), signal.SIGTERM)
 
-    process = in_child(replay, tmp_path / "killed", terminated_in_step_two)
+    def child():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        run(tmp_path / "killed", terminated_in_step_five, save_every_steps=100)
+
+    process = in_child(child)
     process.join(120)
     assert process.exitcode == -signal.SIGTERM
-    assert replay(tmp_path / "killed").resumed_from_step == 1
+    assert run(tmp_path / "killed", save_every_steps=100).resumed_from_step == 4
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_sigterm_does_what_the_callers_handler_does_once_the_checkpoint_is_there(tmp_path):
+    replay(tmp_path / "whole")
+
+    def handler(signum, frame):
+        assert (tmp_path / "run" / "checkpoints" / "checkpoint-3").is_dir()
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            replay(
+                tmp_path / "run",
+                lambda step, _: step == 3 and signal.raise_signal(signal.SIGTERM),
+                save_every_steps=100,
+            )
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    replay(tmp_path / "run")
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
@@ -183,8 +210,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    resumed = replay(tmp_path / "hurt")
+    said = []
+    resumed = replay(tmp_path / "hurt", say=said.append)
     assert (resumed.resumed_from_step, resumed.n_damaged_checkpoints) == (2, 1)
+    assert said == [
+        "PPO: 1 damaged checkpoint(s) found and removed",
+        "PPO: going on after step 2, from the last good checkpoint",
+    ]
     assert files(tmp_path / "hurt") == files(tmp_path / "whole")
 
 
@@ -210,7 +242,7 @@ def test_a_finished_run_is_not_trained_again_unless_its_files_changed(tmp_path):
     assert steps == []
     assert again == first._replace(resumed_from_step=first.n_steps)
     expected = files(tmp_path)
-    (first.adapter / "adapter_model.safetensors").write_bytes(b"")
+    (first.weights / "adapter_model.safetensors").write_bytes(b"")
     assert replay(tmp_path).resumed_from_step == 0
     assert files(tmp_path) == expected
 
@@ -219,6 +251,7 @@ def test_checkpoints_go_at_the_end_unless_they_are_wanted(tmp_path):
     replay(tmp_path / "gone")
     assert sorted(path.name for path in (tmp_path / "gone").iterdir()) == [
         "adapter",
+        "ppo_state.json",
         "result.json",
         "value_head.safetensors",
     ]
@@ -235,6 +268,7 @@ def test_a_checkpoint_holds_everything_training_depends_on(tmp_path):
         "adapter_config.json",
         "adapter_model.safetensors",
         "optimizer.pt",
+        "ppo_state.json",
         "rng_state.pth",
         "rollouts.safetensors",
         "scheduler.pt",

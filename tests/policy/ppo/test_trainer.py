@@ -38,7 +38,7 @@ def train(folder, *, rollouts=None, model=None, seed=3, params=None, on_step=Non
 
 
 def weights(result):
-    return load_file(result.adapter / "adapter_model.safetensors") | load_file(result.value_head)
+    return load_file(result.weights / "adapter_model.safetensors") | load_file(result.value_head)
 
 
 def same(left, right):
@@ -87,7 +87,7 @@ def test_the_saved_adapter_loads_and_is_what_the_curves_describe(tmp_path):
 
     table = sample_rollouts(make_policy())
     result, _ = train(tmp_path / "a", rollouts=table, params=make_params(num_ppo_epochs=1))
-    tuned = PeftModel.from_pretrained(make_policy(), result.adapter)
+    tuned = PeftModel.from_pretrained(make_policy(), result.weights)
     gaps = [
         abs(new - old)
         for row in table.itertuples()
@@ -97,9 +97,8 @@ def test_the_saved_adapter_loads_and_is_what_the_curves_describe(tmp_path):
     again, more = train(
         tmp_path / "b",
         rollouts=table,
-        model=PeftModel.from_pretrained(make_policy(), result.adapter, is_trainable=True),
         params=make_params(batch_size=8, num_ppo_epochs=1),
-        value_head=result.value_head,
+        start=tmp_path / "a",
     )
     assert more[0][1]["gap_to_behaviour"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-4)
     assert more[0][1]["kl_k3"] > 1e-4  # the reference is the base, not the adapter it started from
@@ -246,7 +245,7 @@ def mean_score(model):
 def test_mean_reward_rises_in_replay_unless_rewards_are_shuffled(tmp_path, shuffled):
     from peft import PeftModel
 
-    model, head = make_policy(), None
+    model, start = make_policy(), None
     before = mean_score(model)
     params = make_params(batch_size=24, micro_batch_size=24, num_ppo_epochs=4, learning_rate=0.02, kl_coef=0.01)
     for round_no in range(3):
@@ -254,9 +253,8 @@ def test_mean_reward_rises_in_replay_unless_rewards_are_shuffled(tmp_path, shuff
         if shuffled:
             by_problem = table.groupby("problem_id")["reward"]
             table["reward"] = by_problem.transform(lambda scores: scores.sample(frac=1, random_state=0).values)
-        result, steps = train(tmp_path / str(round_no), rollouts=table, model=model, params=params, value_head=head)
-        model = PeftModel.from_pretrained(make_policy(), result.adapter, is_trainable=True)
-        head = result.value_head
+        result, steps = train(tmp_path / str(round_no), rollouts=table, params=params, start=start)
+        model, start = PeftModel.from_pretrained(make_policy(), result.weights), tmp_path / str(round_no)
     rise = mean_score(model) - before
     # One score varies by 0.22; the mean of 799 by 0.008, so 0.1 is nine standard errors of a difference.
     assert abs(rise) < 0.1 if shuffled else rise > 0.2

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from crlhf.errors import CrlhfError, DiskFullError
 
 MANIFEST = "manifest.json"
-_STAGING = ".incomplete"
+STAGING = ".incomplete"
 
 
 class Found(NamedTuple):
@@ -38,7 +38,7 @@ def file_sha256(path: Path) -> str:
 
 def staging_folder(folder: Path) -> Path:
     """An empty folder beside the checkpoints to write the next one into; what a killed process left there goes."""
-    staging = folder / _STAGING
+    staging = folder / STAGING
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     return staging
@@ -65,7 +65,7 @@ def commit(written: Path, folder: Path, key: str, step: int, keep: int) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     written.rename(target)
     _fsync(folder)
-    shutil.rmtree(folder / _STAGING, ignore_errors=True)
+    shutil.rmtree(folder / STAGING, ignore_errors=True)
     for old in _checkpoints(folder)[keep:]:
         shutil.rmtree(old)
     return target
@@ -109,7 +109,7 @@ def disk_full_explained(folder: Path) -> Iterator[None]:
         is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         if not is_full and shutil.disk_usage(folder).free > 2**20:
             raise
-        shutil.rmtree(folder / _STAGING, ignore_errors=True)
+        shutil.rmtree(folder / STAGING, ignore_errors=True)
         raise DiskFullError(
             f"{folder}: no space left on the disk; free some and run again, PPO goes on from its last checkpoint"
         ) from None
