@@ -6,7 +6,7 @@
 
 Every arm trains on the same completions, sampled once from the policy, with the same LoRA on the policy, dtype, batch,
 micro-batches and epochs. Scores are random numbers: they do not change what is computed. Each run is a process of its
-own that trains once to warm up and is then measured. Peak memory is the resident set's, from when the models are loaded.
+own that warms up with a little work and is then measured. Peak memory is that of the resident set, models loaded.
 
 Generation is left out on both sides: `crlhf` reads stored completions and their log-probabilities. trl's trainer has no
 replay, so its `batch_generation` is replaced: it hands out the stored tokens, and the logits that trl would have kept
@@ -232,7 +232,7 @@ def run_trl(options: argparse.Namespace, rows: list[dict[str, Any]], *, full_val
     if not full_value:
         inject_adapter_in_model(LoraConfig(**LORA, target_modules=MODULES), value_model)
         value_model.score.requires_grad_(True)
-    clock = SimpleNamespace(excluded=0.0, updates=[])
+    clock = SimpleNamespace(excluded=0.0, started=0.0)
     pad_id = tokenizer.pad_token_id
     queue: dict[tuple[int, ...], list[list[int]]] = defaultdict(list)
     for row in rows:
@@ -240,7 +240,7 @@ def run_trl(options: argparse.Namespace, rows: list[dict[str, Any]], *, full_val
     turn: dict[tuple[int, ...], int] = defaultdict(int)
 
     def stored_generation(policy: Any, queries: torch.Tensor, _size: int, pad: int, _config: Any) -> Any:
-        clock.updates.append((time.perf_counter(), clock.excluded))
+        clock.started = time.perf_counter()
         responses = []
         for query in queries:
             prompt = tuple(query[query != pad].tolist())
@@ -258,7 +258,7 @@ def run_trl(options: argparse.Namespace, rows: list[dict[str, Any]], *, full_val
             gradient_accumulation_steps=len(rows) // options.micro_batch,
             num_mini_batches=1,
             num_ppo_epochs=options.epochs,
-            total_episodes=2 * len(rows),
+            total_episodes=len(rows),
             local_rollout_forward_batch_size=options.micro_batch,
             response_length=options.max_new_tokens,
             temperature=TEMPERATURE,
@@ -282,11 +282,15 @@ def run_trl(options: argparse.Namespace, rows: list[dict[str, Any]], *, full_val
             eval_dataset=Dataset.from_dict({"input_ids": [rows[0]["prompt_token_ids"]]}),
             peft_config=LoraConfig(**LORA, target_modules=MODULES, bias="none", task_type="CAUSAL_LM"),
         )
+        warm_up = torch.tensor([row["prompt_token_ids"][:16] for row in rows[:2]])
+        output, values = ppo_trainer.forward(trainer.model, warm_up, pad_id)
+        (output.logits.mean() + values.mean()).backward()
+        trainer.model.zero_grad()
+        del output, values
         forget_peak()
         trainer.train()
         ended = time.perf_counter()
-    started, excluded_before = clock.updates[1]  # the second update is warm
-    return {"seconds": ended - started - (clock.excluded - excluded_before), "peak_gib": peak_gib()}
+    return {"seconds": ended - clock.started - clock.excluded, "peak_gib": peak_gib()}
 
 
 def child(options: argparse.Namespace) -> None:
@@ -305,7 +309,7 @@ def in_process(options: argparse.Namespace, arm: str, rollouts: Path, *more: str
     if arm.startswith("trl"):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(options.trl), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, __file__, *sys.argv[1:], "--child", arm, "--rollouts", str(rollouts), *more]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     lines = ended.stdout.splitlines()
     if ended.returncode or not lines or not lines[-1].startswith("RESULT "):
         raise SystemExit(f"{arm} failed:\n{ended.stdout}\n{ended.stderr}")
@@ -359,21 +363,20 @@ def report(options: argparse.Namespace, rows: list[dict[str, Any]], results: dic
     n_tokens = sum(len(row["token_ids"]) for row in rows)
     n_prompt = sum(len(row["prompt_token_ids"]) for row in rows)
     print(
-        f"{options.policy.name}: {len(rows)} completions of {options.problems} problems, {n_prompt / len(rows):.0f} prompt"
-        f" and {n_tokens / len(rows):.0f} response tokens each, {options.epochs} epochs of one update, micro-batches of"
-        f" {options.micro_batch}, LoRA r = {LORA['r']}, float32, {options.threads} threads, {options.runs} run(s),"
-        f" load {os.getloadavg()[0]:.1f}"
+        f"{options.policy.name}: {len(rows)} completions of {options.problems} problems, "
+        f"{n_prompt / len(rows):.0f} prompt and {n_tokens / len(rows):.0f} response tokens each, {options.epochs} "
+        f"epochs of one update, micro-batches of {options.micro_batch}, LoRA r = {LORA['r']}, float32, "
+        f"{options.threads} threads, {options.runs} run(s), load {os.getloadavg()[0]:.1f}"
     )
-    print(
-        f"{'arm':<16}{'s a round':>11}{'s an update':>13}{'tokens/s':>10}{'peak GiB':>10}{'x seconds':>11}{'x memory':>10}"
-    )
+    columns = ("s a round", "s an update", "tokens/s", "peak GiB", "x seconds", "x memory")
+    print(f"{'arm':<16}" + "".join(f"{column:>13}" for column in columns))
     last = results[list(results)[1 if len(results) > 1 else 0]]
     base = [min(run[name] for run in last) for name in ("seconds", "peak_gib")]
     for arm, runs in results.items():
         seconds, peak = statistics.median(r["seconds"] for r in runs), max(r["peak_gib"] for r in runs)
         print(
-            f"{arm:<16}{seconds:>11.1f}{seconds / options.epochs:>13.1f}{n_tokens * options.epochs / seconds:>10.1f}"
-            f"{peak:>10.2f}{seconds / base[0]:>11.2f}{peak / base[1]:>10.2f}"
+            f"{arm:<16}{seconds:>13.1f}{seconds / options.epochs:>13.1f}{n_tokens * options.epochs / seconds:>13.1f}"
+            f"{peak:>13.2f}{seconds / base[0]:>13.2f}{peak / base[1]:>13.2f}"
         )
 
 

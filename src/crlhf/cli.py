@@ -38,8 +38,10 @@ def cli(context: click.Context, root: Path) -> None:
 def _add_stage(name: str, help_text: str) -> None:
     @click.pass_obj
     def run(root: Path, policy: str | None = None) -> None:
+        from crlhf.launch import relaunch
         from crlhf.stages.runner import execute
 
+        relaunch(name)
         policies = (policy,) if policy or name not in PER_POLICY else POLICIES
         for one in policies:
             execute(name, root, say, one)

@@ -76,15 +76,17 @@ def subset_name(n: int, n_all: int) -> str:
 
 
 def find_policy(context: Context) -> Policy:
-    """The policy that the stage scores: the base, or the base with the tuned adapter."""
+    """The policy that the stage scores: the base, or what PPO made of it."""
     from crlhf.policy.base import policy_folder
 
     if context.policy == "base":
         base = read_json(context.path("models/base_policy.json"))
         return Policy(base["name"], base["policy_id"], policy_folder(base, cache_folder()), None, False)
     tuned = read_json(context.path("models/ppo/manifest.json"))
-    folder = policy_folder(tuned["base"], cache_folder())
-    return Policy(tuned["name"], tuned["policy_id"], folder, context.path("models/ppo/adapter"), tuned["is_simulated"])
+    folder, adapter = policy_folder(tuned["base"], cache_folder()), context.path("models/ppo/adapter")
+    if tuned["weights"] == "policy":  # full fine-tuning: a policy of its own
+        folder, adapter = context.path("models/ppo/policy"), None
+    return Policy(tuned["name"], tuned["policy_id"], folder, adapter, tuned["is_simulated"])
 
 
 def _task(

@@ -1,4 +1,4 @@
-"""Stage `ppo`: a LoRA adapter tuned on the annotated completions."""
+"""Stage `ppo`: a policy tuned on the annotated completions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crlhf.errors import InputError
 from crlhf.fetch import cache_folder, sha256_file
+from crlhf.launch import is_main_process
 from crlhf.progress import progress_bar
 from crlhf.schema import Summary
 from crlhf.store import read_json, records, write_json
@@ -25,10 +26,10 @@ MANIFEST = "manifest.json"
 
 
 def run(context: Context) -> Summary:
-    """Write the folder `models/ppo` (adapter, value head, manifest) and the table `ppo_steps`.
+    """Write the folder `models/ppo` (weights, value head, PPO's state, manifest) and the table `ppo_steps`.
 
     Training works in a folder of its own, with checkpoints; an interrupted run goes on there and ends with the same
-    weights. The finished adapter is copied to `models/ppo`.
+    weights. The finished weights are copied to `models/ppo`: an adapter, or with full fine-tuning a whole policy.
     """
     from crlhf.evaluation.report import draw_ppo, png
     from crlhf.policy.base import load_policy, policy_folder
@@ -39,6 +40,8 @@ def run(context: Context) -> Summary:
     rollouts, temperature = _rollouts(context)
     work = context.work_folder("ppo", base, context.params.ppo.model_dump(), context.params.seed, records(rollouts))
     model, tokenizer = load_policy(policy_folder(base, cache_folder()))
+    if context.params.ppo.reward_placement == "line_ends":
+        rollouts = _placed_by_line(context, rollouts, tokenizer)
     result = train_ppo(
         model,
         tokenizer,
@@ -49,8 +52,11 @@ def run(context: Context) -> Summary:
         folder=work,
         on_step=context.run.log_step,
         progress=progress_bar,
+        say=context.say,
     )
-    _keep(context, base, work, is_simulated=is_simulated)
+    if not is_main_process():
+        return Summary({}, {})
+    _keep(context, base, work, result, is_simulated=is_simulated)
     table = steps_table(result.history)
     context.store.write("ppo_steps", table)
     shutil.rmtree(work)
@@ -81,19 +87,30 @@ def _rollouts(context: Context) -> tuple[pd.DataFrame, float]:
     return rollouts, float(completions["temperature"].iloc[0])
 
 
-def _keep(context: Context, base: dict[str, Any], work: Path, *, is_simulated: bool) -> None:
-    """Copy the finished adapter and value head to `models/ppo` and write the manifest beside them."""
+def _placed_by_line(context: Context, rollouts: pd.DataFrame, tokenizer: Any) -> pd.DataFrame:
+    from crlhf.stages.line_rewards import with_line_rewards
+
+    store = context.store
+    codes = store.read("completions").set_index("completion_id")["code"]
+    return with_line_rewards(rollouts, codes, store.read("scores"), store.read("line_posteriors"), tokenizer)
+
+
+def _keep(context: Context, base: dict[str, Any], work: Path, result: PPOResult, *, is_simulated: bool) -> None:
+    """Copy the finished weights, value head and state to `models/ppo` and write the manifest beside them."""
     target = context.path(FOLDER)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    shutil.copytree(work / "adapter", target / "adapter")
-    shutil.copy2(work / "value_head.safetensors", target / "value_head.safetensors")
-    adapter = sha256_file(target / "adapter" / "adapter_model.safetensors")
+    shutil.copytree(result.weights, target / result.weights.name)
+    for name in ("value_head.safetensors", "ppo_state.json"):
+        shutil.copy2(work / name, target / name)
+    is_full = result.weights.name == "policy"
+    weights = sha256_file(next((target / result.weights.name).glob("*.safetensors")))
     teacher = "a simulated crowd" if is_simulated else "a human crowd"
     manifest = {
-        "name": f"{base['name']} + LoRA tuned by PPO on {teacher}",
-        "policy_id": f"{base['policy_id']}+{adapter[:12]}",
-        "adapter_sha256": adapter,
+        "name": f"{base['name']}{', all weights' if is_full else ' + LoRA'} tuned by PPO on {teacher}",
+        "policy_id": f"{base['policy_id']}+{weights[:12]}",
+        "weights": result.weights.name,
+        "weights_sha256": weights,
         "base": base,
         "is_simulated": is_simulated,
     }
@@ -110,5 +127,6 @@ def _summary(
         "n_steps": int(table["step"].max()),
         "mean_reward": round(float(rollouts["reward"].mean()), 9),
     }
+    metrics["kl_coef_next"] = round(result.kl_coef, 12)
     facts = {"stopped": result.stopped_reason or "all epochs done"}
     return Summary(metrics, facts, is_simulated=is_simulated, figures=(figure,))

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crlhf.launch import is_main_process
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
 from crlhf.stages import instance_name, summary_path
@@ -81,6 +82,10 @@ def execute(stage: str, root: Path, say: Callable[[str], None], policy: str | No
     instance = instance_name(stage, policy)
     store = Store(root)
     started = time.monotonic()
+    if not is_main_process():  # it helps to compute; another process writes, tracks and speaks
+        quiet = Context(params, store, policy, lambda text: None, tracking.StageRun())
+        result: Summary = module.run(quiet)
+        return result
     with tracking.stage_run(instance, store.root, params, say) as run:
         summary: Summary = module.run(Context(params, store, policy, say, run))
         write_json(store.path(summary_path(instance)), summary_dict(instance, summary))

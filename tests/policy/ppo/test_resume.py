@@ -4,8 +4,10 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from crlhf.errors import DiskFullError
 from crlhf.policy.ppo import checkpoints, train_ppo, train_ppo_online
 from tests.policy.ppo.tiny import TEMPERATURE, make_params, make_policy, make_tokenizer, sample_rollouts
 
@@ -280,3 +283,76 @@ def test_a_checkpoint_holds_everything_training_depends_on(tmp_path):
     assert [len(group["params"]) for group in optimizer["param_groups"]] == [n_adapter, 2]
     assert len(optimizer["state"]) == n_adapter + 2
     shutil.rmtree(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of two megabytes, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes more rights than this process has")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_a_clear_error_that_loses_nothing(tmp_path, small_disk):
+    whole = replay(tmp_path / "whole")
+
+    def fill_at_step_three(step, _):
+        if step == 3:  # leave room for a part of the next checkpoint
+            (small_disk / "ballast").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 40_000))
+
+    with pytest.raises(DiskFullError, match="no space left on the disk; free some and run again"):
+        replay(small_disk / "run", fill_at_step_three)
+    (small_disk / "ballast").unlink()
+    resumed = replay(small_disk / "run")
+    assert (resumed.resumed_from_step, resumed.n_damaged_checkpoints) == (2, 0)
+    assert files(small_disk / "run") == files(tmp_path / "whole")
+    assert resumed.history == whole.history
+
+
+def test_a_limit_on_the_size_of_files_is_the_same_error(tmp_path):
+    """As `ulimit -f` sets it: the operating system says that the file is too large."""
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            replay(tmp_path / "run")
+        except DiskFullError:
+            os._exit(66)
+
+    process = in_child(limited)
+    process.join(120)
+    assert process.exitcode == 66
+    replay(tmp_path / "whole")
+    replay(tmp_path / "run")
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+def test_the_kl_coefficient_survives_a_stop(tmp_path):
+    """Two rounds online, the coefficient of the second rests on KL that was seen before the stop."""
+    adaptive = {"kl_control": "adaptive", "kl_target": 1e-3, "kl_horizon": 20.0}
+    whole = online(tmp_path / "whole", **adaptive)
+    assert whole.history[-1]["kl_coef"] > whole.history[0]["kl_coef"]
+    n_round = whole.n_steps // 2
+    for step in (n_round - 1, n_round, n_round + 1):
+        with pytest.raises(KeyboardInterrupt):
+            online(tmp_path / str(step), stop_at(step), **adaptive)
+        assert online(tmp_path / str(step), **adaptive) == whole._replace(
+            weights=tmp_path / str(step) / "adapter",
+            value_head=tmp_path / str(step) / "value_head.safetensors",
+            resumed_from_step=step - 1,
+        )
+        assert files(tmp_path / str(step)) == files(tmp_path / "whole")
+
+
+def test_full_fine_tuning_resumes_exactly(tmp_path):
+    full = {"fine_tuning": "full", "learning_rate": 1e-3}
+    replay(tmp_path / "whole", **full)
+    with pytest.raises(KeyboardInterrupt):
+        replay(tmp_path / "cut", stop_at(3), **full)
+    assert replay(tmp_path / "cut", **full).resumed_from_step == 2
+    for name in ("policy/model.safetensors", "value_head.safetensors", "result.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from trl import GRPOConfig
 
 from crlhf.params import PPOParams
@@ -47,6 +48,7 @@ def ppo_config(params: PPOParams, source: Source, *, temperature: float, seed: i
         top_k=0,
         disable_dropout=True,
         bf16=params.bf16,
+        use_cpu=not torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
         seed=seed,
         save_strategy="steps",

@@ -15,25 +15,9 @@ from crlhf.policy.ppo.advantages import kl_terms
 
 Sums = dict[str, float]
 SUM_NAMES = [
-    "completions",
-    "tokens",
-    "input_tokens",
-    "score",
-    "entropy",
-    "gap_to_behaviour",
-    "returns",
-    "returns_sq",
-    "errors",
-    "errors_sq",
-    "kl_k1",
-    "kl_k3",
-    "weight",
-    "weighted_length",
-    "policy_loss",
-    "value_loss",
-    "clip_fraction",
-    "value_clip_fraction",
-    "stop_asked",
+    *("completions", "tokens", "input_tokens", "score", "entropy", "gap_to_behaviour"),
+    *("returns", "returns_sq", "errors", "errors_sq", "kl_k1", "kl_k3", "weight", "weighted_length"),
+    *("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "stop_asked"),
 ]
 """Every sum of a step, in one order: processes add theirs up."""
 

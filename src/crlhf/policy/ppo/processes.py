@@ -59,10 +59,5 @@ def added_up_sums(sums: dict[str, float], names: list[str], device: Any) -> dict
     """The sums of all processes under `names`; a name that is missing counts as 0."""
     if n_processes() == 1:
         return {name: sums.get(name, 0.0) for name in names}
-    return dict(
-        zip(
-            names,
-            added_up(torch.tensor([sums.get(n, 0.0) for n in names], dtype=torch.float64), device).tolist(),
-            strict=True,
-        )
-    )
+    total = added_up(torch.tensor([sums.get(name, 0.0) for name in names], dtype=torch.float64), device)
+    return dict(zip(names, total.tolist(), strict=True))

@@ -99,6 +99,8 @@ class SavesExactly:
             self._staging = None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if processes.rank() > 0:  # every process is asked
+            return
         written = Path(output_dir or self.args.output_dir)
         self.tuning.save(self.model, written, state_dict)
         self.value_head.save(written / FILE_NAME)

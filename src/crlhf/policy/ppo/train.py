@@ -49,10 +49,12 @@ def train_ppo(
     """PPO on stored, annotated completions.
 
     Writes `adapter/` (full fine-tuning: `policy/`), `value_head.safetensors`, `ppo_state.json` and `result.json` into
-    `folder`, and checkpoints below `checkpoints/` while it runs. SIGTERM writes one more checkpoint, of the last
-    finished step, and then does what the process's own handler does. Called again after a kill, it goes on from the last whole checkpoint and ends with the same weights
-    as a run that was never interrupted; called again after it ended, it returns the result. A folder of other inputs
-    is trained anew.
+    `folder`, and checkpoints below `checkpoints/` while it runs. Called again after a kill, it goes on from the last
+    whole checkpoint and ends with the same weights as a run that was never interrupted; called again after it ended, it
+    returns the result. A folder of other inputs is trained anew. SIGTERM writes one more checkpoint, of the last
+    finished step, and then does what the process does on SIGTERM.
+
+    Under torchrun or accelerate launch every process calls this with the same arguments; they share each step.
 
     Args:
         model: a causal language model; or a PEFT model, whose adapter is then trained on. With LoRA the base weights do

@@ -5,7 +5,7 @@ The reference policy is always the model as the caller gave it, however many rou
 | | the reference is | memory beside the policy |
 | --- | --- | --- |
 | `LoraTuning` | the same weights with the adapter off | none |
-| `FullTuning`, stored rollouts | those weights, before training begins | none; with a `start` one copy, until training begins |
+| `FullTuning`, stored rollouts | those weights, before training begins | none; with a `start` a copy, until then |
 | `FullTuning`, online | a frozen copy, put in place for a pass each round | one copy of the weights on the CPU |
 """
 
