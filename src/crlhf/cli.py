@@ -38,10 +38,12 @@ def cli(context: click.Context, root: Path) -> None:
 def _add_stage(name: str, help_text: str) -> None:
     @click.pass_obj
     def run(root: Path, round_name: str | None = None) -> None:
+        from crlhf.launch import relaunch
         from crlhf.params import load_params
         from crlhf.stages import rounds_of
         from crlhf.stages.runner import execute
 
+        relaunch(name)
         for one in (round_name,) if round_name else rounds_of(name, load_params(root / "params.yaml").rounds):
             execute(name, root, say, one)
 

@@ -147,8 +147,9 @@ class RewardsParams(_Section):
 
 
 class PPOParams(_Section):
-    """PPO with LoRA, in TRL's spellings."""
+    """PPO, in TRL's spellings. docs/ppo.md says what each value does."""
 
+    fine_tuning: Literal["lora", "full"] = "lora"
     lora_r: Count
     lora_alpha: Count
     lora_target_modules: tuple[str, ...]
@@ -157,17 +158,25 @@ class PPOParams(_Section):
     micro_batch_size: Count
     learning_rate: Positive
     value_learning_rate: Positive
+    reward_placement: Literal["last_token", "line_ends"] = "last_token"
     kl_coef: Annotated[float, Field(ge=0)]
     kl_estimator: Literal["k1", "k3"]
+    kl_control: Literal["fixed", "adaptive"] = "fixed"
+    kl_target: Positive = 3.0
+    kl_horizon: Positive = 1000.0
     cliprange: Positive
     cliprange_value: Positive
     vf_coef: Annotated[float, Field(ge=0)]
+    entropy_coef: Annotated[float, Field(ge=0, le=1)] = 0.0
     gamma: Probability
     lam: Probability
+    whiten_rewards: bool = False
     whiten_advantages: bool
     center_per_problem: bool
     max_grad_norm: Positive
     max_kl: Positive
+    max_length_drift: Positive = 0.5
+    bf16: bool = False
     gradient_checkpointing: bool
     save_every_steps: Count
 
@@ -175,6 +184,14 @@ class PPOParams(_Section):
     def _batch_divides(self) -> PPOParams:
         if self.batch_size % self.micro_batch_size:
             raise ValueError("ppo.batch_size must be a multiple of ppo.micro_batch_size")
+        return self
+
+    @model_validator(mode="after")
+    def _kl_can_adapt(self) -> PPOParams:
+        if self.kl_control == "adaptive" and self.kl_coef == 0:
+            raise ValueError("ppo.kl_control adaptive multiplies ppo.kl_coef, which must then be above 0")
+        if self.kl_control == "adaptive" and self.kl_target >= self.max_kl:
+            raise ValueError("ppo.kl_target must be below ppo.max_kl, where training stops")
         return self
 
 
@@ -219,10 +236,11 @@ class BenchmarksParams(_Section):
 
 
 class ReportParams(_Section):
-    """Intervals of the report: resamples of the bootstrap over problems, and their coverage."""
+    """Intervals of the report: resamples of the bootstrap over problems, their coverage; completions shown a round."""
 
     n_bootstrap: Annotated[int, Field(ge=100)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    n_samples: Count = 12
 
 
 class RoundParams(_Section):

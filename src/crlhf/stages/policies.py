@@ -1,4 +1,4 @@
-"""Policies on disk: `models/base` and, for each round, `models/<round>`: a manifest, and the adapter and value head."""
+"""Policies on disk: `models/base` and, for each round, `models/<round>`: a manifest, and what training wrote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from crlhf.store import read_json
 MODELS = "models"
 MANIFEST = "manifest.json"
 ADAPTER = "adapter"
-VALUE_HEAD = "value_head.safetensors"
 
 
 class Policy(NamedTuple):
@@ -20,9 +19,9 @@ class Policy(NamedTuple):
     Attributes:
         name: its full name.
         policy_id: identifies its weights.
-        folder: the base policy's weights in the cache.
-        adapter: the LoRA adapter of the round that made it; None for the base.
-        value_head: what PPO learned of values in that round; None for the base.
+        folder: weights to load: the base policy's in the cache, or, of a round that tuned all weights, its own.
+        adapter: the LoRA adapter of the round that made it; None where `folder` says it all.
+        home: the round's folder, which the next round goes on from; None for the base.
         is_simulated: True when a simulated crowd taught it.
         base: the manifest of the base policy.
     """
@@ -31,9 +30,16 @@ class Policy(NamedTuple):
     policy_id: str
     folder: Path
     adapter: Path | None
-    value_head: Path | None
+    home: Path | None
     is_simulated: bool
     base: dict[str, Any]
+
+    @property
+    def base_folder(self) -> Path:
+        """The base policy's weights in the cache: the reference policy of every round."""
+        from crlhf.policy.base import policy_folder
+
+        return policy_folder(self.base, cache_folder())
 
 
 def policy_path(name: str) -> str:
@@ -59,12 +65,14 @@ def find_policy(root: Path, name: str) -> Policy:
     base = manifest.get("base", manifest)
     is_base = base is manifest
     home = root / policy_path(name)
+    weights = None if is_base else home / manifest["weights"]
+    is_whole = weights is not None and weights.name != ADAPTER
     return Policy(
         name=manifest["name"],
         policy_id=manifest["policy_id"],
-        folder=policy_folder(base, cache_folder()),
-        adapter=None if is_base else home / ADAPTER,
-        value_head=None if is_base else home / VALUE_HEAD,
+        folder=weights if weights is not None and is_whole else policy_folder(base, cache_folder()),
+        adapter=None if is_whole else weights,
+        home=None if is_base else home,
         is_simulated=not is_base and manifest["is_simulated"],
         base=base,
     )

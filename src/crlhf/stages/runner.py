@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.errors import ParamsError
+from crlhf.launch import is_main_process
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
 from crlhf.stages import BASE, instance_name, summary_path
@@ -96,6 +97,10 @@ def execute(stage: str, root: Path, say: Callable[[str], None], round_name: str 
     instance = instance_name(stage, round_name)
     store = Store(root, round_name)
     started = time.monotonic()
+    if not is_main_process():  # it helps to compute; another process writes, tracks and speaks
+        quiet = Context(params, store, round_name, lambda text: None, tracking.StageRun())
+        result: Summary = module.run(quiet)
+        return result
     with tracking.stage_run(instance, store.root, params, say) as run:
         summary: Summary = module.run(Context(params, store, round_name, say, run))
         write_json(store.path(summary_path(stage, round_name)), summary_dict(instance, summary))

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback
 
 from crlhf.policy.ppo import checkpoints
-from crlhf.policy.ppo.adapter import load_adapter, save_adapter
+from crlhf.policy.ppo.tuning import Tuning
 
 KEEP_CHECKPOINTS = 2
 _NOT_CURVES = ("epoch", "num_tokens")  # TRL's count of tokens starts at 0 again after an interruption
@@ -28,12 +28,14 @@ class Resumable:
     args: Any
     state: Any
     key: str
+    _tuning: Tuning
     _staging: Path | None = None
     _on_step: Callable[[int, dict[str, float]], None]
 
-    def prepare(self, key: str, on_step: Callable[[int, dict[str, float]], None]) -> None:
-        """Take the run's key and the callback of its curves; anchor the reference at the base weights."""
+    def prepare(self, key: str, tuning: Tuning, on_step: Callable[[int, dict[str, float]], None]) -> None:
+        """Take the run's key, what it tunes and the callback of its curves; the reference is the base weights."""
         self.key = key
+        self._tuning = tuning
         self._on_step = on_step
         if REFERENCE_COPY in getattr(self.model, "peft_config", {}):
             self.model.delete_adapter(REFERENCE_COPY)
@@ -87,10 +89,10 @@ class Resumable:
         """Write what a trainer keeps beside the usual."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_adapter(self.model, Path(output_dir or self.args.output_dir))
+        self._tuning.save(self.model, Path(output_dir or self.args.output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_adapter(self.model, Path(resume_from_checkpoint))
+        self._tuning.load(self.model, Path(resume_from_checkpoint))
 
 
 class _NoSave(TrainerCallback):  # type: ignore[misc]

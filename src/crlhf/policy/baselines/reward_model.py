@@ -117,6 +117,7 @@ def _fit(
 
     from crlhf.policy.baselines.resumable import Resumable
     from crlhf.policy.baselines.trainers import row_settings
+    from crlhf.policy.ppo.tuning import LoraTuning
 
     class PairTrainer(Resumable, RewardTrainer):  # type: ignore[misc]
         """RewardTrainer with reported curves."""
@@ -155,7 +156,7 @@ def _fit(
                 bar.update(1)
             on_step(step, curves)
 
-        trainer.prepare("", report)
+        trainer.prepare("", LoraTuning(params, None), report)
         trainer.train()
     shutil.rmtree(work, ignore_errors=True)
     return trainer.model.eval()

@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crlhf.errors import CrlhfError, IntegrityError, MissingInputError
+from crlhf.errors import CrlhfError, IntegrityError, MissingInputError, ParamsError
 from crlhf.params import PPOParams, TuningParams
 from crlhf.policy.baselines.groups import ROLLOUT_COLUMNS, groups_of
 from crlhf.policy.ppo import checkpoints
-from crlhf.policy.ppo.adapter import WEIGHTS, save_adapter
 from crlhf.policy.ppo.lending import lent, quiet
 from crlhf.policy.ppo.result import RESULT, run_key
-from crlhf.policy.ppo.train import lora_config
+from crlhf.policy.ppo.tuning import WEIGHTS, LoraTuning, Tuning
 from crlhf.progress import Bar
 from crlhf.store import read_json, write_json
 
@@ -54,6 +53,7 @@ def train_baseline(
     folder: Path,
     on_step: OnStep,
     progress: Progress | None = None,
+    start: Path | None = None,
 ) -> BaselineResult:
     """SFT, DPO, GRPO or RLOO on the annotated completions that PPO would learn from, by TRL's own trainers.
 
@@ -62,8 +62,7 @@ def train_baseline(
     ended, it returns the result.
 
     Args:
-        model: a causal language model; or a PEFT model, whose adapter is then trained on. The reference policy is the
-            base model with adapters off, always.
+        model: a causal language model, without an adapter; it is the reference policy.
         tokenizer: its tokenizer; only the padding and end tokens are used.
         rollouts: columns completion_id, problem_id, prompt_token_ids, token_ids, reward.
         params: the section `ppo` of params.yaml: LoRA, learning rate, epochs, batch size, clip range.
@@ -73,24 +72,31 @@ def train_baseline(
         folder: of this run's files.
         on_step: called with each optimiser step's number (from 1) and curves, named as TRL names them.
         progress: makes a progress bar from label, total, unit and units done; None shows nothing.
+        start: the folder of an earlier round's result, whose `adapter/` is trained on; None: a new adapter.
 
     Raises:
         InputError: the rollouts are unusable, or rank nothing.
+        ParamsError: `ppo.fine_tuning` is not lora.
         CrlhfError: the loss is not finite.
         DiskFullError: no room for a checkpoint; the last one is untouched.
     """
+    if params.fine_tuning != "lora":
+        raise ParamsError(f"tuning.method {tuning.method} trains LoRA adapters: set ppo.fine_tuning to lora")
     groups = groups_of(rollouts)
     known = rollouts[list(ROLLOUT_COLUMNS)].to_json(orient="values", double_precision=15)
     inputs = {"rollouts": known, "tuning": tuning.model_dump(), "temperature": temperature, "seed": seed}
-    key = run_key(model, params, inputs, None)
+    adapter = LoraTuning(params, start)
+    first = {} if start is None else {WEIGHTS: checkpoints.file_sha256(start / adapter.result / WEIGHTS)}
+    key = run_key(model, params, inputs, first)
     if (earlier := _finished(folder, key)) is not None:
         return earlier
     with lent(model), quiet():
         from crlhf.policy.baselines.trainers import make_trainer
 
+        prepared, peft_config = adapter.prepared(model)
         trainer = make_trainer(
             tuning.method,
-            model,
+            prepared,
             tokenizer,
             groups,
             params,
@@ -98,7 +104,7 @@ def train_baseline(
             temperature=temperature,
             seed=seed,
             folder=folder / "checkpoints",
-            peft_config=lora_config(model, params),
+            peft_config=peft_config,
         )
         found = checkpoints.newest(folder / "checkpoints", key)
         total = trainer.n_steps()
@@ -112,18 +118,18 @@ def train_baseline(
                     bar.update(1)
                 on_step(step, curves)
 
-            trainer.prepare(key, report)
+            trainer.prepare(key, adapter, report)
             trainer.train(resume_from_checkpoint=str(found.path) if found.path else None)
         with checkpoints.disk_full_explained(folder):
-            result = _write(trainer, folder, key, found.step)
+            result = _write(trainer, adapter, folder, key, found.step)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
 
 
-def _write(trainer: Any, folder: Path, key: str, resumed_from_step: int) -> BaselineResult:
+def _write(trainer: Any, tuning: Tuning, folder: Path, key: str, resumed_from_step: int) -> BaselineResult:
     """Put adapter and result in place; the result comes last and vouches for the adapter."""
     staging = checkpoints.staging_folder(folder)
-    save_adapter(trainer.model, staging / "adapter")
+    tuning.save(trainer.model, staging / "adapter")
     checkpoints.flush_folder(staging / "adapter")
     (folder / RESULT).unlink(missing_ok=True)
     shutil.rmtree(folder / "adapter", ignore_errors=True)
