@@ -46,8 +46,14 @@ def run(context: Context) -> Summary:
 
 
 def _last(context: Context) -> str:
-    """The last round: what the report shows in full."""
-    return list(context.params.rounds)[-1]
+    """The last round that is over: what the report shows in full."""
+    return _rounds(context)[-1]
+
+
+def _rounds(context: Context) -> list[str]:
+    """The rounds that are over: all, unless one still waits for people."""
+    rounds = list(context.params.rounds)
+    return [name for name in rounds if context.store.has("ppo_steps", name)] or rounds[:1]
 
 
 def _findings(context: Context) -> Findings:
@@ -55,7 +61,7 @@ def _findings(context: Context) -> Findings:
 
     from crlhf.evaluation.report import Findings
 
-    rounds, last = list(context.params.rounds), _last(context)
+    rounds, last = _rounds(context), _last(context)
     summaries = {
         name: {stage: read_json(context.path(summary_path(stage, name))) for stage in _OF_A_ROUND} for name in rounds
     }
