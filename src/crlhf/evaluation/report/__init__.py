@@ -2,5 +2,17 @@
 
 from crlhf.evaluation.report.figures import draw_figures, draw_ppo, draw_reliabilities, draw_rewards, png
 from crlhf.evaluation.report.pages import Findings, render
+from crlhf.evaluation.report.rounds import Point, RoundFacts, draw_rounds
 
-__all__ = ["Findings", "draw_figures", "draw_ppo", "draw_reliabilities", "draw_rewards", "png", "render"]
+__all__ = [
+    "Findings",
+    "Point",
+    "RoundFacts",
+    "draw_figures",
+    "draw_ppo",
+    "draw_reliabilities",
+    "draw_rewards",
+    "draw_rounds",
+    "png",
+    "render",
+]
