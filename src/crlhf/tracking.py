@@ -125,7 +125,7 @@ class StageRun:
 
 @contextmanager
 def stage_run(instance: str, root: Path, params: Params, say: Say) -> Iterator[StageRun]:
-    """The MLflow run of a stage while it works; in the end FINISHED, FAILED, KILLED, or SCHEDULED if it waits."""
+    """The MLflow run of a stage while the stage works; then FINISHED, FAILED, KILLED, or SCHEDULED if it waits."""
     run = _open(instance, root, params, say)
     status = "FINISHED"
     try:

@@ -65,7 +65,7 @@ def test_mlflow_knows_the_dagster_run_and_dvcs_hashes(materialized):
 def test_after_dvc_repro_and_sync_dagster_is_fresh_and_edits_make_the_same_stages_stale(repro):
     repro.run(BIN / "python", "-m", "dagster_project.sync")
     assert stale_in_dagster(repro) == []
-    params, readme = repro.root / "params.yaml", repro.root / "data" / "annotations" / "README.md"
+    params, readme = repro.root / "params.yaml", repro.root / "data/rounds/base/crowd/README.md"
     kept = params.read_text(), readme.read_text()
     try:
         values = yaml.safe_load(kept[0])
@@ -75,7 +75,7 @@ def test_after_dvc_repro_and_sync_dagster_is_fresh_and_edits_make_the_same_stage
         params.write_text(kept[0])
         readme.write_text(kept[1] + "one more line\n")
         repro.run(BIN / "python", "-m", "dagster_project.sync")
-        assert stale_in_dagster(repro) == repro.stale() == ["annotations"]
+        assert stale_in_dagster(repro) == repro.stale() == ["annotations@r1", "reliabilities@r1", "validated@r1"]
     finally:
         params.write_text(kept[0])
         readme.write_text(kept[1])

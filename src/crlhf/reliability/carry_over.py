@@ -81,7 +81,7 @@ def remembered(earlier: pd.DataFrame, today: pd.DataFrame, params: ReliabilityPa
         for column, values in zip(
             (name, f"{name}_low", f"{name}_high"), (counts.mean, *counts.interval()), strict=True
         ):
-            away[column] = away[column].where(~has_interval, values)
+            away[column] = np.where(has_interval, values, away[column])
     away["n_verdicts"] = away["n_honeypot_verdicts"] = away["n_honeypots"] = 0
     away["reason"] = "took no part in the last round: known from earlier rounds"
     return pd.concat([today, away], ignore_index=True).sort_values("annotator_id", ignore_index=True)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crlhf.errors import IntegrityError, MissingInputError, WaitingError
+from crlhf.errors import IntegrityError, MissingInputError, ParamsError, WaitingError
 from crlhf.fetch import sha256_file
 from crlhf.params import Params, load_params
 from crlhf.stages import BASE
@@ -108,6 +108,8 @@ def close_round(root: Path, round_name: str) -> Progress:
     Raises:
         MissingInputError: the round has no items yet, or no verdict at all.
     """
+    if round_name not in load_params(root / "params.yaml").rounds:
+        raise ParamsError(f"params.yaml has no round {round_name}")
     store = Store(root, round_name)
     _require_unchanged(root)
     progress = progress_of(root, round_name)

@@ -23,7 +23,8 @@ BENCHMARKS = ("humaneval", "mbpp")
 
 def run(context: Context) -> Summary:
     """Write `metrics/scores.json` (a record a benchmark, policy and k) and `comparisons.json` (rounds against base)."""
-    policies = (BASE, *context.params.rounds)
+    rounds = evaluated_rounds(context)
+    policies = (BASE, *rounds)
     records: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     problems = context.store.read("problems")
@@ -37,7 +38,7 @@ def run(context: Context) -> Summary:
         for k in context.params.benchmarks.k:
             values = {policy: per_problem(table, k) for policy, table in tables.items()}
             records += [_record(context, benchmark, policy, tables[policy], k, values[policy]) for policy in policies]
-            for policy in context.params.rounds:
+            for policy in rounds:
                 about = {"benchmark": benchmark, "k": k, "subset": subset, "policy": policy}
                 comparisons.append(about | _compare(context, (tables[BASE], tables[policy]), values, policy))
     write_json(context.path(SCORES), records)
@@ -45,8 +46,17 @@ def run(context: Context) -> Summary:
     metrics = {f"{r['benchmark']}/{r['policy']}/pass_at_{r['k']}": r["value"] for r in records}
     metrics |= {f"{c['benchmark']}/{c['policy']}/gain_at_{c['k']}": c["difference"] for c in comparisons}
     facts = {c["benchmark"]: c["subset"] for c in comparisons}
-    is_simulated = any(read_manifest(context.store.root, name)["is_simulated"] for name in context.params.rounds)
+    is_simulated = any(read_manifest(context.store.root, name)["is_simulated"] for name in rounds)
     return Summary(metrics, facts, is_simulated=is_simulated)
+
+
+def evaluated_rounds(context: Context) -> list[str]:
+    """The rounds whose policies have been evaluated: all, unless a later round still waits for people."""
+    rounds, store = list(context.params.rounds), context.store
+    found = [name for name in rounds if all(store.has(benchmark, name) for benchmark in BENCHMARKS)] or rounds[:1]
+    if len(found) < len(rounds):
+        context.say(f"scores: not evaluated yet: {', '.join(name for name in rounds if name not in found)}")
+    return found
 
 
 def per_problem(table: pd.DataFrame, k: int) -> pd.Series[float]:

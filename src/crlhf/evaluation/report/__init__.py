@@ -2,15 +2,19 @@
 
 from crlhf.evaluation.report.figures import draw_figures, draw_ppo, draw_reliabilities, draw_rewards, png
 from crlhf.evaluation.report.pages import Findings, render
+from crlhf.evaluation.report.rounds import Point, RoundFacts, draw_rounds
 from crlhf.evaluation.report.samples import choose_samples, samples_page
 
 __all__ = [
     "Findings",
+    "Point",
+    "RoundFacts",
     "choose_samples",
     "draw_figures",
     "draw_ppo",
     "draw_reliabilities",
     "draw_rewards",
+    "draw_rounds",
     "png",
     "render",
     "samples_page",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from crlhf.evaluation.report.figures import Drawn
+from crlhf.evaluation.report.rounds import RoundFacts
 
 RATES = ("exact", "precision", "recall", "noise")
 """Rates of the simulated truth's label noise, as the `honeypots` stage names them."""
@@ -23,6 +24,7 @@ class Findings(NamedTuple):
         stages: summaries of the stages, by stage name.
         quarantine: (rule, number of rows).
         provenance: (name, value): commit, hashes, run ids.
+        rounds: what each round showed, in order.
     """
 
     policy_name: str
@@ -33,6 +35,7 @@ class Findings(NamedTuple):
     stages: dict[str, dict[str, Any]]
     quarantine: Sequence[tuple[str, int]]
     provenance: Sequence[tuple[str, str]]
+    rounds: Sequence[RoundFacts] = ()
 
 
 def render(findings: Findings, figures: Sequence[Drawn]) -> tuple[str, str]:
