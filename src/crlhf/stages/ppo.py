@@ -39,7 +39,9 @@ def run(context: Context) -> Summary:
     is_simulated = read_json(context.path("metrics/stages/rewards.json"))["is_simulated"]
     rollouts, temperature = _rollouts(context)
     work = context.work_folder("ppo", base, context.params.ppo.model_dump(), context.params.seed, records(rollouts))
-    model, tokenizer = load_policy(policy_folder(base, cache_folder()))
+    # An adapter is trained on the weights as they are stored; weights that are trained themselves are float32.
+    dtype = base["dtype"] if context.params.ppo.fine_tuning == "lora" else "float32"
+    model, tokenizer = load_policy(policy_folder(base, cache_folder()), dtype=dtype)
     if context.params.ppo.reward_placement == "line_ends":
         rollouts = _placed_by_line(context, rollouts, tokenizer)
     result = train_ppo(
