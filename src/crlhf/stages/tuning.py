@@ -56,7 +56,9 @@ def tune(context: Context, start: Policy, rollouts: pd.DataFrame, temperature: f
     """
     from crlhf.policy.base import load_policy
 
-    model, tokenizer = load_policy(start.base_folder)
+    # An adapter is trained on the weights as they are stored; weights that are trained themselves are float32.
+    dtype = start.base["dtype"] if context.params.ppo.fine_tuning == "lora" else "float32"
+    model, tokenizer = load_policy(start.base_folder, dtype=dtype)
     method = {"ppo": _replay, "reward_model": _reward_model}.get(context.params.tuning.method, _baseline)
     return method(context, start, model, tokenizer, rollouts, temperature, work)
 

@@ -1,6 +1,6 @@
 """Started by torchrun: train a tiny policy with what the command line says, in `WORLD_SIZE` processes.
 
-torchrun --nproc_per_node 2 many_processes.py FOLDER replay '{"num_ppo_epochs": 2}' [--fsdp] [--sigterm-at STEP]
+torchrun --nproc_per_node 2 many_processes.py FOLDER replay '{"num_ppo_epochs": 2}' [--sigterm-at STEP]
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("source", choices=["replay", "online"])
     parser.add_argument("changes", type=json.loads)
-    parser.add_argument("--fsdp", action="store_true")
     parser.add_argument("--sigterm-at", type=int)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -37,8 +36,7 @@ def main() -> None:
         if step == options.sigterm_at:  # only process 0 reports steps: the other learns of it from the step's sums
             os.kill(os.getpid(), signal.SIGTERM)
 
-    more = {"fsdp_config": "auto"} if options.fsdp else {}
-    shared = {"temperature": TEMPERATURE, "seed": 3, "folder": options.folder, "on_step": on_step, **more}
+    shared = {"temperature": TEMPERATURE, "seed": 3, "folder": options.folder, "on_step": on_step}
     model, tokenizer, params = make_policy(), make_tokenizer(), make_params(**options.changes)
     if options.source == "replay":
         train_ppo(model, tokenizer, sample_rollouts(make_policy()), params, **shared)

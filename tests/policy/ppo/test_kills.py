@@ -66,7 +66,7 @@ def killed_in_generation(folder, nth):
             if count[0] == nth:
                 die()
 
-        hook = self.model.register_forward_pre_hook(counted)
+        hook = self.model.get_base_model().register_forward_pre_hook(counted)
         try:
             return inner(self, prompts)
         finally:

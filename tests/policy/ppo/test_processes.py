@@ -16,17 +16,16 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("many_processes.py")
 
 
-def torchrun(folder, source="replay", *more, n=2, **changes):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}", str(SCRIPT)]
-    ended = subprocess.run(
-        [*command, str(folder), source, json.dumps(changes), *more],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(folder.parent)},
-        capture_output=True,
-        text=True,
-        timeout=300,
+def run_script(script, *arguments, home=ROOT):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(home)}
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
-    return ended
+
+
+def torchrun(folder, source="replay", *more, **changes):
+    return run_script(SCRIPT, str(folder), source, json.dumps(changes), *more, home=folder.parent)
 
 
 def one_process(folder, **changes):
@@ -96,3 +95,12 @@ def test_two_processes_sample_online_and_stay_one_policy(tmp_path):
     # Nine completions a round in steps of at most four: three steps, two rounds.
     assert result["n_steps"] == 6
     assert all(step["gap_to_behaviour"] < 1e-6 for step in result["history"][::3])
+
+
+def test_two_steps_on_weights_sharded_by_fsdp2_are_those_of_whole_weights():
+    ended = run_script(SCRIPT.with_name("sharded.py"))
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    words = next(line for line in ended.stdout.splitlines() if line.startswith("SHARDED")).split()
+    assert words[1] == words[3]  # every weight is sharded
+    assert float(words[5]) > 1e-3
+    assert float(words[7]) < 5e-6

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from crlhf.errors import CrlhfError
+from crlhf.errors import CrlhfError, MissingInputError, ParamsError
 from crlhf.policy.ppo import train_ppo, train_ppo_online
 from tests.policy.ppo.tiny import (
     TEMPERATURE,
@@ -358,5 +358,52 @@ def test_mean_reward_rises_online(tmp_path):
     assert len(steps) == 24
     scores = pd.Series([metrics["score"] for metrics in steps])
     assert scores[-4:].mean() > scores[:4].mean() + 0.1
+    assert 0.01 < steps[-1]["kl_k3"] < 10.0
     # The first step of each round meets the policy that drew its completions.
     assert all(metrics["gap_to_behaviour"] < 1e-6 for metrics in steps[::4])
+
+
+def test_vllm_that_is_not_there_is_a_clear_error(tmp_path):
+    with pytest.raises(ParamsError, match="vLLM is not installed"):
+        train_ppo_online(
+            make_policy(),
+            make_tokenizer(),
+            ["w4"],
+            lambda prompts, completions: [0.0] * len(completions),
+            make_params(),
+            n_per_prompt=1,
+            n_rounds=1,
+            max_new_tokens=2,
+            temperature=TEMPERATURE,
+            seed=0,
+            folder=tmp_path,
+            on_step=lambda step, metrics: None,
+            use_vllm=True,
+        )
+
+
+def test_a_start_that_lacks_a_part_or_has_another_shape_is_named(tmp_path):
+    train(tmp_path / "a", params=make_params(num_ppo_epochs=1))
+    with pytest.raises(ParamsError, match=r"has r = 4, params\.yaml asks for 8"):
+        train(tmp_path / "b", start=tmp_path / "a", params=make_params(lora_r=8))
+    (tmp_path / "a" / "value_head.safetensors").unlink()
+    with pytest.raises(MissingInputError, match=r"value_head\.safetensors: the round to start from"):
+        train(tmp_path / "b", start=tmp_path / "a")
+
+
+def test_scores_placed_line_by_line_are_learned_from_where_they_lie(tmp_path):
+    """Each word is a line of its own, right if it is a low word; the shares of a completion sum to 1."""
+    from peft import PeftModel
+
+    model, start = make_policy(), None
+    before = mean_score(model)
+    params = make_params(batch_size=24, micro_batch_size=24, num_ppo_epochs=4, learning_rate=0.02, kl_coef=0.01)
+    for round_no in range(2):
+        table = sample_rollouts(model, n_problems=4, n_samples=24, seed=round_no + 1, score=score_of_low_words)
+        shares = [[1 / len(ids)] * len(ids) for ids in table["token_ids"]]
+        placed = [[(token < WORDS // 2) / len(ids) for token in ids] for ids in table["token_ids"]]
+        table = table.assign(token_scores=placed, token_shares=shares)
+        result, _ = train(tmp_path / str(round_no), rollouts=table, params=params, start=start)
+        model, start = PeftModel.from_pretrained(make_policy(), result.weights), tmp_path / str(round_no)
+    # Two rounds, where the last-token test takes three; nine standard errors of a difference are 0.1.
+    assert mean_score(model) - before > 0.2

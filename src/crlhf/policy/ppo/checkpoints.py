@@ -21,6 +21,8 @@ from crlhf.errors import CrlhfError, DiskFullError
 MANIFEST = "manifest.json"
 STAGING = ".incomplete"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What safetensors and torch.save say of a write that came out short; the latter without the reason.
+_FULL_SIGNS = ("No space left", "File too large", "unexpected pos", "iostream error", "file write failed")
 
 
 class Found(NamedTuple):
@@ -112,13 +114,13 @@ def disk_full_explained(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # torch and safetensors wrap the operating system's error in their own types.
-        text = str(error)
-        is_full = getattr(error, "errno", None) in _FULL or "No space left" in text or "File too large" in text
+        is_full = getattr(error, "errno", None) in _FULL or any(sign in str(error) for sign in _FULL_SIGNS)
         if not is_full and shutil.disk_usage(folder).free > 2**20:
             raise
         shutil.rmtree(folder / STAGING, ignore_errors=True)
         raise DiskFullError(
-            f"{folder}: no space left on the disk; free some and run again, PPO goes on from its last checkpoint"
+            f"{folder}: no space left on the disk (or a quota or limit on file sizes is reached); free some and run "
+            "again, PPO goes on from its last checkpoint"
         ) from None
 
 

@@ -30,7 +30,7 @@ class ValueHead(nn.Module):
     def __init__(self, hidden_size: int, mean_score: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(hidden_size))
-        self.bias = nn.Parameter(torch.tensor(float(mean_score)))
+        self.bias = nn.Parameter(torch.tensor([float(mean_score)]))  # FSDP shards no scalars
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Values of hidden states, (..., H) -> (...), in float32."""
