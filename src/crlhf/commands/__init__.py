@@ -10,6 +10,7 @@ VERBS: tuple[click.Command, ...] = (
     project.schema,
     project.where,
     data.validate,
+    data.import_,
     crowd.aggregate,
     crowd.compare_estimators,
 )
