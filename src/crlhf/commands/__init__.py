@@ -11,6 +11,8 @@ VERBS: tuple[click.Command, ...] = (
     project.where,
     data.validate,
     data.import_,
+    data.export,
+    data.forget,
     crowd.aggregate,
     crowd.compare_estimators,
 )

@@ -51,3 +51,28 @@ def import_(
     for line in lines:
         click.echo(line)
     sys.exit(0 if is_clean else 3)
+
+
+@click.command()
+@click.option("--format", "format_", required=True, help="A format; an unknown one lists them all.")
+@click.option("--rows", type=click.Choice(["annotations", "validated"]), help="All raw verdicts, or those that count.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder, or the main file.")
+@click.pass_obj
+def export(root: Path, format_: str, rows: str | None, out: Path) -> None:
+    """Export programs to annotate, or verdicts, in another tool's format."""
+    from crlhf.stages.exports import export_to
+
+    for line in export_to(root, format_, rows, out):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("annotator")
+@click.option("--source", help="The tool that ANNOTATOR is an id of, where several have it.")
+@click.pass_obj
+def forget(root: Path, annotator: str, source: str | None) -> None:
+    """Remove ANNOTATOR (a pseudonym, or the id in the tool) from all raw data, and say what is still to do."""
+    from crlhf.stages.forgetting import forget_annotator
+
+    for line in forget_annotator(root, annotator, source):
+        click.echo(line)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.annotations.rule_names import CONTENT, COUNTED
 from crlhf.errors import InputError
 from crlhf.schema import QUARANTINE
@@ -69,7 +70,6 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
     from crlhf.annotations.importers import importer_of
     from crlhf.annotations.importers.opened import Opened
     from crlhf.annotations.importers.resolving import resolve
-    from crlhf.annotations.pseudonyms import Pseudonyms
 
     items = Store(root).read("items")
     files = [Opened.of(path) for path in paths]
@@ -83,7 +83,7 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
                 importer.read(file), items, file.name, importer.source, pseudonyms, keep_ids=options.keep_ids
             )
             read.append(_Read(file, importer, found))
-        known = _Known(root)
+        known = _Known(root, pseudonyms)
         lines = [line for one in read for line in _write(root, one, known, pseudonyms.fingerprint, options)]
         lines += _keep_quarantine(root, read, options)
         lines += _keep_gold(items, [gold for one in read for gold in one.found.gold], options)
@@ -120,21 +120,25 @@ def _check_key(root: Path, fingerprint: str, accept_new_key: bool) -> None:
 class _Known:
     """The rows that the project's batches hold, and the annotators who are forgotten."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, pseudonyms: Pseudonyms) -> None:
         from crlhf.annotations.raw_files import read_batches
+
+        self.pseudonyms = pseudonyms
 
         annotations = read_batches(batch_files(root)).annotations
         self.hashes = set(_row_hashes(annotations).tolist())
         self.statuses: dict[int, str] = {}
         self._keep_statuses(annotations)
-        self.forgotten = {event["annotator"] for event in read_ledger(root) if event["event"] == "forgotten"}
+        gone = (event["annotators"] for event in read_ledger(root) if event["event"] == "forgotten")
+        self.forgotten = {annotator for event in gone for annotator in event}
 
     def split(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
         """The new rows, how many were left out because their annotator is forgotten, and how many changed status.
 
         A row that counts is not new when it is there already as one that counts, be its status known by now or not.
         """
-        allowed = rows[~rows["annotator_id"].isin(self.forgotten)]
+        aliases = {one: self.pseudonyms.of(one, "collected") for one in rows["annotator_id"].unique()}
+        allowed = rows[~rows["annotator_id"].map(aliases).isin(self.forgotten)]
         bare = _row_hashes(allowed, with_status=False).tolist()
         old = [self.statuses.get(one) for one in bare]
         same = [
