@@ -84,8 +84,9 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
             )
             read.append(_Read(file, importer, found))
         known = _Known(root, pseudonyms)
+        bad = _keep_quarantine(root, read, options)
         lines = [line for one in read for line in _write(root, one, known, pseudonyms.fingerprint, options)]
-        lines += _keep_quarantine(root, read, options)
+        lines += bad
         lines += _keep_gold(items, [gold for one in read for gold in one.found.gold], options)
     return lines, all(one.found.quarantine.empty for one in read)
 
@@ -177,8 +178,7 @@ def _write(root: Path, one: _Read, known: _Known, fingerprint: str, options: Opt
     lines += [f"  warning: {sentence}" for sentence in importer.warnings(file)]
     lines += [f"  {n} {what}" for what, n in _notes(found, n_forgotten, n_changed) if n]
     if new.empty:
-        already = "all of its verdicts are there already" if len(found.rows) else "it holds no verdict"
-        return [*lines, f"  nothing to add: {already}"]
+        return [*lines, f"  nothing to add: {_why_nothing(root, one, n_forgotten)}"]
     n_old = len(found.rows) - n_forgotten - len(new)
     told = f"{len(new)} new verdicts" + (f", {n_old} are there already" if n_old else "")
     if options.dry_run:
@@ -191,6 +191,19 @@ def _write(root: Path, one: _Read, known: _Known, fingerprint: str, options: Opt
     }
     path = write_batch(root, cells, importer.source, name=importer.name, facts=facts)
     return [*lines, f"  {told} -> {path.relative_to(root.resolve())}"]
+
+
+def _why_nothing(root: Path, one: _Read, n_forgotten: int) -> str:
+    if len(one.found.rows) == n_forgotten:
+        return "no verdict is left"
+    digest = hashlib.sha256(one.file.data).hexdigest()
+    before = [
+        event["file"]
+        for event in read_ledger(root)
+        if any(given["sha256"] == digest for given in event.get("inputs", ()))
+    ]
+    told = f"; this very file was imported as {before[-1]}" if before else ""
+    return f"all of its verdicts are there already{told}"
 
 
 def _counts(one: _Read) -> str:

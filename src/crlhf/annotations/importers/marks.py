@@ -69,8 +69,9 @@ def touched_lines(text: str, start: int, end: int) -> list[int]:
     found = []
     while begin < end:
         stop = text.find("\n", begin)
-        stop = len(text) if stop < 0 else stop
         last = stop - 1 if stop > begin and text[stop - 1] == "\r" else stop
+        if stop < 0:
+            stop = last = len(text)
         if max(begin, start) < min(last, end):
             found.append(line_no)
         begin, line_no = stop + 1, line_no + 1
