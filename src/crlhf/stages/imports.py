@@ -139,14 +139,14 @@ class _Known:
         A row that counts is not new when it is there already as one that counts, be its status known by now or not.
         """
         aliases = {one: self.pseudonyms.of(one, "collected") for one in rows["annotator_id"].unique()}
-        allowed = rows[~rows["annotator_id"].map(aliases).isin(self.forgotten)]
+        allowed = rows.loc[[aliases[one] not in self.forgotten for one in rows["annotator_id"]]]
         bare = _row_hashes(allowed, with_status=False).tolist()
         old = [self.statuses.get(one) for one in bare]
         same = [
             whole in self.hashes or (status in COUNTED and before in COUNTED)
             for whole, status, before in zip(_row_hashes(allowed).tolist(), allowed["status"], old, strict=True)
         ]
-        new = allowed[[not one for one in same]]
+        new = allowed.loc[[not one for one in same]]
         changed = sum(before in COUNTED and not one for before, one in zip(old, same, strict=True))
         return new, len(rows) - len(allowed), changed
 
