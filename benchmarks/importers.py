@@ -137,9 +137,8 @@ def main() -> None:
                 again, _, said = measure(root, path)
                 assert said.startswith("nothing to add"), said
                 megabytes = path.stat().st_size / 1e6
-            print(
-                f"{name:14}{size:>10}{megabytes:>10.1f}{seconds:>10.2f}{size / seconds:>10.0f}{again:>10.2f}{peak:>10.0f}"
-            )
+            rate = size / seconds
+            print(f"{name:14}{size:>10}{megabytes:>10.1f}{seconds:>10.2f}{rate:>10.0f}{again:>10.2f}{peak:>10.0f}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ from crlhf.store import Store
 from tests.annotations.importers.crowd import CRLF, EMOJI, HONEYPOT, PLAIN, canonical, in_order, items
 from tests.annotations.importers.crowd import FOLDER as FIXTURES
 
-ALL = ("label-studio.json", "argilla.json", "mturk.csv", "crowd-kit.csv", "raw-table.jsonl")
+ALL = ("label-studio.json", "argilla.json", "mturk.csv", "toloka.tsv", "crowd-kit.csv", "raw-table.jsonl")
 
 
 @pytest.fixture
@@ -72,9 +73,9 @@ def test_an_import_is_a_batch_in_the_ledger_that_validation_accepts(project):
 def test_several_files_are_a_batch_each(project):
     lines, is_clean = run(project, *ALL)
     assert is_clean
-    assert len(batch_files(project)) == 5
+    assert len(batch_files(project)) == 6
     assert split_rows(table(project), items()).quarantine.empty
-    assert sum("30 new verdicts" in line for line in lines) == 5
+    assert sum("30 new verdicts" in line for line in lines) == 6
 
 
 def test_the_same_file_again_adds_nothing_and_says_so(project):
@@ -114,6 +115,28 @@ def test_a_rejection_after_the_import_is_kept_and_said(project, tmp_path):
     lines, _ = import_files(project, [tmp_path / "later.csv"], Options())
     assert "  3 verdicts have another status than when they were imported; the earlier rows still count" in lines
     assert (table(project)["status"] == "rejected").sum() == 3
+
+
+def test_of_two_answers_to_one_program_the_later_counts_and_the_earlier_is_superseded(project, tmp_path):
+    tasks = json.loads((FIXTURES / "label-studio.json").read_text())
+    again = tasks[0]["annotations"][0] | {"id": 2000, "result": [], "updated_at": "2025-03-16T08:00:00Z"}
+    tasks[0]["annotations"].append(again)
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    lines, is_clean = import_files(project, [tmp_path / "a.json"], Options())
+    assert is_clean
+    assert "  33 new verdicts" in lines[-1]
+    split = split_rows(table(project), items())
+    assert set(split.set_aside["status"]) == {"superseded"}
+    assert split.set_aside["verdict"].tolist() == ["ok", "wrong", "ok"]
+    assert len(split.good) == 30
+    assert split.good.query("submitted_at.str.startswith('2025-03-16')")["verdict"].tolist() == ["ok"] * 3
+
+
+def test_two_imports_at_the_same_time_add_the_rows_once(project):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: run(project, "mturk.csv"), range(2)))
+    assert len(table(project)) == 30
+    assert changed_batches(project) == []
 
 
 def test_bad_rows_go_to_quarantine_and_the_good_ones_go_on(project, tmp_path):

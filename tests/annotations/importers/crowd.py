@@ -33,6 +33,7 @@ IDS = {
         "cccccccc-0000-4000-8000-000000000003": "cyd",
     },
     "mturk": {"A2QEXAMPLE0ANN": "ann", "A3REXAMPLE0BOB": "bob", "A1SEXAMPLE0CYD": "cyd"},
+    "toloka": {f"f{n}a0b2c3d4e5f60718293a4b5c6d7e8f": name for n, name in ((1, "ann"), (2, "bob"), (3, "cyd"))},
     "crowd_kit": {"w1": "ann", "w2": "bob", "w3": "cyd"},
     "collected": {"ann": "ann", "bob": "bob", "cyd": "cyd"},
 }

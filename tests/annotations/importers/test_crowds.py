@@ -191,6 +191,38 @@ def test_mturk_worker_ids_do_not_reach_the_quarantine(mturk):
     assert KEY.of("W0", "mturk") in found.quarantine["row"][0]
 
 
+# ---------------------------------------------------------------- Toloka
+
+
+def pool(tmp_path, change):
+    text = (FOLDER / "toloka.tsv").read_bytes().decode()
+    path = tmp_path / "pool.tsv"
+    path.write_bytes(change(text).encode())
+    return read(path)
+
+
+def test_toloka_rejected_rows_are_kept_and_an_unknown_status_is_refused(tmp_path):
+    found = pool(tmp_path, lambda text: text.replace("APPROVED", "REJECTED", 1))
+    assert found.rows["status"].value_counts().to_dict() == {"submitted": 27, "rejected": 3}
+    assert rules(pool(tmp_path, lambda text: text.replace("APPROVED", "LOST", 1))) == {1: ["status_known"]}
+
+
+def test_toloka_without_the_time_of_submission_has_none(tmp_path):
+    found = pool(tmp_path, lambda text: text.replace("ASSIGNMENT:submitted", "ASSIGNMENT:accepted"))
+    assert set(found.rows["submitted_at"]) == {NO_TIME}
+    assert found.rows["started_at"][0] == "2025-03-15T10:00:00+00:00"
+
+
+def test_toloka_output_that_holds_no_marks_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"pool\.tsv: 'result' of the output has no marked lines"):
+        pool(tmp_path, lambda text: text.replace("OUTPUT:wrong_lines", "OUTPUT:result"))
+
+
+def test_toloka_output_that_cannot_be_read_costs_one_row(tmp_path):
+    found = pool(tmp_path, lambda text: text.replace("[3]", "[3", 1))
+    assert rules(found) == {1: ["json_object"]}
+
+
 # ---------------------------------------------------------------- crowd-kit
 
 

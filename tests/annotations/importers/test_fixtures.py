@@ -15,6 +15,7 @@ WHOLE = {
     "argilla.json": ("argilla", [*COLUMNS, "status"]),
     "mturk.csv": ("mturk", TIMED),
     "mturk-plain.csv": ("mturk", TIMED),
+    "toloka.tsv": ("toloka", [*COLUMNS, "status", "submitted_at"]),
     "crowd-kit.csv": ("crowd_kit", COLUMNS),
     "raw-table.jsonl": ("collected", TIMED),
 }
@@ -31,7 +32,7 @@ def test_every_format_gives_the_same_table(name):
     assert set(rows["source"]) == {"page" if source == "collected" else source}
 
 
-@pytest.mark.parametrize("name", ["label-studio.json", "argilla.json", "mturk.csv", "mturk-plain.csv"])
+@pytest.mark.parametrize("name", ["label-studio.json", "argilla.json", "mturk.csv", "mturk-plain.csv", "toloka.tsv"])
 def test_a_skipped_answer_gives_no_row_and_an_empty_one_a_row_for_every_line(name):
     found = read(FOLDER / name)
     rows = named(found.rows, WHOLE[name][0])
@@ -45,6 +46,12 @@ def test_label_studio_gold_is_a_key_and_no_vote():
     found = read(FOLDER / "label-studio.json")
     assert found.gold == [Gold(HONEYPOT, (2,))]
     assert found.rows["annotator_id"].nunique() == 3
+
+
+def test_toloka_gold_is_a_key_beside_the_votes_and_training_is_left_out():
+    found = read(FOLDER / "toloka.tsv")
+    assert found.gold == [Gold(HONEYPOT, (2,))]
+    assert found.counts["answers"] == 13  # 12 rows of people, and the key once; neither blanks nor training
 
 
 def test_label_studio_csv_has_the_same_votes_and_warns_that_gold_is_lost():

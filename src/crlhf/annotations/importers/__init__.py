@@ -10,6 +10,7 @@ from crlhf.annotations.importers.label_studio_table import LabelStudioTable
 from crlhf.annotations.importers.mturk import MechanicalTurk
 from crlhf.annotations.importers.opened import Opened
 from crlhf.annotations.importers.raw_table import RawCsv, RawJsonLines, RawParquet
+from crlhf.annotations.importers.toloka import Toloka
 from crlhf.errors import InputError
 
 IMPORTERS: tuple[Importer, ...] = (
@@ -17,6 +18,7 @@ IMPORTERS: tuple[Importer, ...] = (
     LabelStudioTable(),
     Argilla(),
     MechanicalTurk(),
+    Toloka(),
     CrowdKit(),
     RawJsonLines(),
     RawCsv(),
