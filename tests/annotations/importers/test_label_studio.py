@@ -112,32 +112,10 @@ def test_a_mark_that_no_way_of_counting_explains_is_quarantined_with_the_reason(
 
 
 def test_html_regions_are_read_from_their_global_offsets(run):
-    found = run(
-        region(
-            "hypertextlabels",
-            start="/pre[1]/text()[1]",
-            end="/pre[1]/text()[1]",
-            startOffset=3,
-            endOffset=8,
-            globalOffsets={"start": 41, "end": 46},
-            text="a - b",
-            hypertextlabels=["WRONG"],
-        )
-    )
-    assert wrong_lines(found) == [3]
-    old = run(
-        region(
-            "hypertextlabels",
-            start="/text()[1]",
-            end="/text()[1]",
-            startOffset=41,
-            endOffset=46,
-            globalOffsets={"start": 41, "end": 46},
-            text="a - b",
-            htmllabels=["WRONG"],
-        )
-    )
-    assert wrong_lines(old) == [3]
+    offsets = {"globalOffsets": {"start": 41, "end": 46}, "text": "a - b"}
+    inner = {"start": "/pre[1]/text()[1]", "end": "/pre[1]/text()[1]", "startOffset": 3, "endOffset": 8}
+    assert wrong_lines(run(region("hypertextlabels", **inner, **offsets, hypertextlabels=["WRONG"]))) == [3]
+    assert wrong_lines(run(region("hypertextlabels", **inner, **offsets, htmllabels=["WRONG"]))) == [3]
 
 
 def test_global_offsets_are_checked_against_the_text_too(run):

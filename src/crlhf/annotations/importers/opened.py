@@ -13,7 +13,8 @@ from typing import Any
 
 from crlhf.annotations.importers.contract import Refused
 from crlhf.annotations.quarantine import shown
-from crlhf.errors import InputError, MissingInputError
+from crlhf.annotations.raw_files import read_whole
+from crlhf.errors import InputError
 
 _LONGEST_CELL = 2**31 - 1
 _BLANK = re.compile(r"[ \t\n\r]*")
@@ -43,17 +44,7 @@ class Opened:
         """
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give the files in it")
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise MissingInputError(f"{path}: no such file") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        if not data.removeprefix(b"\xef\xbb\xbf").strip():
-            raise InputError(f"{path}: the file is empty; fetch it again")
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError(f"{path}: the file is UTF-16 text; save it as UTF-8")
-        return Opened(path, data)
+        return Opened(path, read_whole(path, str(path)))
 
     @cached_property
     def text(self) -> str:
