@@ -154,6 +154,16 @@ def test_bad_rows_go_to_quarantine_and_the_good_ones_go_on(project, tmp_path):
     assert len(pd.read_parquet(tmp_path / "bad.parquet")) == 3
 
 
+def test_the_quarantine_of_a_file_goes_when_its_programs_are_known(project):
+    Store(project).write("items", items()[1:].reset_index(drop=True))
+    assert not run(project, "mturk.csv")[1]
+    assert len(list((project / "data/quarantine").iterdir())) == 1
+    Store(project).write("items", items())
+    assert run(project, "mturk.csv")[1]
+    assert list((project / "data/quarantine").iterdir()) == []
+    assert len(table(project)) == 30
+
+
 def test_one_unusable_file_stops_everything_before_anything_is_written(project, tmp_path):
     (tmp_path / "bad.json").write_text("nonsense")
     with pytest.raises(InputError, match=r"bad\.json: no known format"):
@@ -250,6 +260,21 @@ def test_json_lines_come_back_to_the_byte(project, tmp_path):
     import_files(again, [tmp_path / "out.jsonl"], Options())
     assert batch_files(again)[0].read_bytes() == batch.read_bytes()
     assert "nothing to add" in import_files(project, [tmp_path / "out.jsonl"], Options())[0][-1]
+
+
+def test_pseudonyms_that_another_tool_made_are_not_hashed_when_they_come_back(project, tmp_path):
+    rows = [json.loads(line) for line in (FIXTURES / "raw-table.jsonl").read_text().splitlines()]
+    write_batch(project, rows, "page")
+    keep(project)
+    for format_name in ("jsonl", "csv"):
+        export_to(project, format_name, None, tmp_path / f"o.{format_name}")
+        assert "nothing to add" in import_files(project, [tmp_path / f"o.{format_name}"], Options())[0][-1]
+    export_to(project, "crowd-kit", None, tmp_path / "labels.csv")
+    import_files(project, [tmp_path / "labels.csv"], Options())
+    split = split_rows(table(project), items())
+    assert set(split.good["annotator_id"]) == {"ann", "bob", "cyd"}
+    assert set(split.good["source"]) == {"page"}  # what has no time takes nobody's place
+    assert len(split.set_aside) == 30
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)

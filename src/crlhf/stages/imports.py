@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.annotations.pseudonyms import Pseudonyms
+from crlhf.annotations.quarantine import N_SHOWN
 from crlhf.annotations.rule_names import CONTENT, COUNTED
 from crlhf.errors import InputError
 from crlhf.schema import QUARANTINE
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from crlhf.annotations.importers.resolving import Gold, Resolved
 
 QUARANTINE_FOLDER = "data/quarantine"
+WRITTEN_TOO = ("collected", "crowd_kit")
+"""Sources of formats that `export` writes: their files may hold this project's own pseudonyms."""
 
 
 class Options(NamedTuple):
@@ -77,13 +81,12 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
     pseudonyms = Pseudonyms(read_key(root))
     with imports_locked(root):
         _check_key(root, pseudonyms.fingerprint, options.accept_new_key)
+        known = _Known(root, pseudonyms)
         read = []
         for file, importer in zip(files, chosen, strict=True):
-            found = resolve(
-                importer.read(file), items, file.name, importer.source, pseudonyms, keep_ids=options.keep_ids
-            )
+            stays = _stays(importer, known, options.keep_ids)
+            found = resolve(importer.read(file), items, file.name, importer.source, pseudonyms, stays)
             read.append(_Read(file, importer, found))
-        known = _Known(root, pseudonyms)
         bad = _keep_quarantine(root, read, options)
         lines = [line for one in read for line in _write(root, one, known, pseudonyms.fingerprint, options)]
         lines += bad
@@ -109,6 +112,14 @@ def batch_files(root: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in FORMATS) if folder.is_dir() else []
 
 
+def _stays(importer: Importer, known: _Known, keep_ids: bool) -> Callable[[str], bool]:
+    """Which annotators' ids stay: in formats that we write too, those that the project has already."""
+    if keep_ids:
+        return lambda annotator: True
+    annotators = known.annotators if importer.source in WRITTEN_TOO else frozenset[str]()
+    return lambda annotator: annotator in annotators
+
+
 def _check_key(root: Path, fingerprint: str, accept_new_key: bool) -> None:
     used = [event["key"] for event in read_ledger(root) if "key" in event]
     if used and used[-1] != fingerprint and not accept_new_key:
@@ -127,6 +138,7 @@ class _Known:
         self.pseudonyms = pseudonyms
 
         annotations = read_batches(batch_files(root)).annotations
+        self.annotators = frozenset(annotations["annotator_id"])
         self.hashes = set(_row_hashes(annotations).tolist())
         self.statuses: dict[int, str] = {}
         self._keep_statuses(annotations)
@@ -244,10 +256,12 @@ def _keep_quarantine(root: Path, read: Sequence[_Read], options: Options) -> lis
     lines = []
     for one in read:
         lines += describe_quarantine(one.found.quarantine)
-        if one.found.quarantine.empty or options.quarantine is not None or options.dry_run:
+        if options.quarantine is not None or options.dry_run:
             continue
-        digest = hashlib.sha256(one.file.data).hexdigest()[:12]
-        path = root / QUARANTINE_FOLDER / f"{digest}.parquet"
+        path = root / QUARANTINE_FOLDER / _quarantine_name(one.file)
+        if one.found.quarantine.empty:
+            path.unlink(missing_ok=True)  # of an earlier import of this very file, whose programs are known by now
+            continue
         write_table(path, QUARANTINE, one.found.quarantine)
         lines.append(f"{one.file.name}: {n_rows(one.found.quarantine)} bad rows -> {path.relative_to(root)}")
     if options.quarantine is not None:
@@ -258,19 +272,17 @@ def _keep_quarantine(root: Path, read: Sequence[_Read], options: Options) -> lis
     return lines
 
 
+def _quarantine_name(file: Opened) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", file.path.stem)[:40]
+    return f"{stem}-{hashlib.sha256(file.data).hexdigest()[:12]}.parquet"
+
+
 def _keep_gold(items: pd.DataFrame, gold: Sequence[Gold], options: Options) -> list[str]:
     """Compare the tool's honeypot keys with the project's, and write them down when asked."""
     rows = {row["completion_id"]: row for row in records(items)}
-    lines = []
-    for key in dict.fromkeys(gold):
-        item = rows[key.completion_id]
-        if not item["is_honeypot"]:
-            lines.append(f"warning: {key.completion_id} has a honeypot's key in the tool, and is no honeypot here")
-        elif list(key.wrong_line_nos) != sorted(item["wrong_line_nos"]):
-            lines.append(
-                f"warning: {key.completion_id}: the key in the tool has wrong lines {list(key.wrong_line_nos)}, "
-                f"the project's {sorted(item['wrong_line_nos'])}; the project's counts"
-            )
+    lines = [line for key in dict.fromkeys(gold) if (line := _gold_differs(key, rows[key.completion_id]))]
+    if len(lines) > N_SHOWN:
+        lines[N_SHOWN:] = [f"warning: ... and {len(lines) - N_SHOWN} more honeypots' keys that differ"]
     if options.gold is not None:
         told = [
             f"{key.completion_id}:{line_no},{int(line_no in key.wrong_line_nos)}\n"
@@ -281,3 +293,14 @@ def _keep_gold(items: pd.DataFrame, gold: Sequence[Gold], options: Options) -> l
             file.write("task,label\n" + "".join(told))
         lines.append(f"{len(set(gold))} honeypots' keys -> {options.gold}")
     return lines
+
+
+def _gold_differs(key: Gold, item: Mapping[str, Any]) -> str | None:
+    """A warning where the tool's key of a honeypot is not the project's."""
+    if not item["is_honeypot"]:
+        return f"warning: {key.completion_id} has a honeypot's key in the tool, and is no honeypot here"
+    ours = sorted(item["wrong_line_nos"])
+    if list(key.wrong_line_nos) == ours:
+        return None
+    told = f"the key in the tool has wrong lines {list(key.wrong_line_nos)}, the project's {ours}"
+    return f"warning: {key.completion_id}: {told}; the project's counts"

@@ -99,7 +99,7 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
 def read(path: Path, format_name: str = "auto", keep_ids: bool = False) -> Resolved:
     file = Opened.of(path)
     importer = importer_of(file, format_name)
-    return resolve(importer.read(file), items(), file.name, importer.source, KEY, keep_ids=keep_ids)
+    return resolve(importer.read(file), items(), file.name, importer.source, KEY, stays=lambda annotator: keep_ids)
 
 
 def named(rows: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -180,5 +180,5 @@ def test_any_value_in_any_place_is_an_error_or_a_quarantine(tmp_path, name, chan
 def test_the_same_records_give_the_same_rows_twice():
     file = Opened.of(FOLDER / "mturk.csv")
     importer = importer_of(file)
-    tables = [resolve(importer.read(file), items(), "a", importer.source, KEY, keep_ids=False).rows for _ in range(2)]
+    tables = [resolve(importer.read(file), items(), "a", importer.source, KEY).rows for _ in range(2)]
     assert tables[0].equals(tables[1])

@@ -72,6 +72,7 @@ def test_ground_truth_is_a_key_and_cancelled_answers_and_old_skips_give_no_row(r
     assert found.rows.empty
     assert found.gold[0].wrong_line_nos == (1,)
     assert run(was_cancelled=True).rows.empty
+    assert run(was_cancelled=True, ground_truth=True).gold == []
     assert run(was_cancelled=None, skipped=True).counts["skipped"] == 1
 
 

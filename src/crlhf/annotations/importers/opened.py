@@ -33,6 +33,7 @@ class Opened:
         self.path = path
         self.name = path.name
         self.data = data
+        self._headers: dict[str, list[str]] = {}
 
     @staticmethod
     def of(path: Path) -> Opened:
@@ -83,12 +84,12 @@ class Opened:
 
     def header(self, delimiter: str) -> list[str]:
         """The first row of the file as cells; empty where it cannot be one."""
-        if not self.is_text:
-            return []
-        try:
-            return next(self._rows(delimiter), [])
-        except csv.Error:
-            return []
+        if delimiter not in self._headers:
+            try:
+                self._headers[delimiter] = next(self._rows(delimiter), []) if self.is_text else []
+            except csv.Error:
+                self._headers[delimiter] = []
+        return self._headers[delimiter]
 
     def json_elements(self) -> Iterator[tuple[int, Any] | Refused]:
         """The elements of a JSON list with their 1-based numbers, or the one JSON value that is not a list as number 1.

@@ -100,7 +100,12 @@ def _unknown(program: Reference) -> str:
 
 
 def resolve(
-    records: Iterable[Record], items: pd.DataFrame, name: str, source: str, pseudonyms: Pseudonyms, *, keep_ids: bool
+    records: Iterable[Record],
+    items: pd.DataFrame,
+    name: str,
+    source: str,
+    pseudonyms: Pseudonyms,
+    stays: Callable[[str], bool] = lambda annotator: False,
 ) -> Resolved:
     """Turn the records of the file `name` into rows and quarantine.
 
@@ -110,9 +115,9 @@ def resolve(
         name: what to call the file.
         source: the tool; also the space in which its annotator ids are unique.
         pseudonyms: the project's.
-        keep_ids: annotator ids are pseudonyms already and stay as they are.
+        stays: whether an annotator's id is a pseudonym already; those that the project's key made always stay.
     """
-    book = _Book(_Shown(items), name, source, pseudonyms, keep_ids)
+    book = _Book(_Shown(items), name, source, pseudonyms, stays)
     for record in records:
         book.take(record)
     rows, unread = book.frame(), quarantine_frame(book.faults)
@@ -125,9 +130,11 @@ def resolve(
 class _Book:
     """The rows of one file while it is read."""
 
-    def __init__(self, programs: _Shown, name: str, source: str, pseudonyms: Pseudonyms, keep_ids: bool) -> None:
+    def __init__(
+        self, programs: _Shown, name: str, source: str, pseudonyms: Pseudonyms, stays: Callable[[str], bool]
+    ) -> None:
         self.programs, self.name, self.source = programs, name, source
-        self.pseudonyms, self.keep_ids = pseudonyms, keep_ids
+        self.pseudonyms, self.stays = pseudonyms, stays
         self.columns: dict[str, list[Any]] = {column: [] for column in ANNOTATIONS.column_names}
         self.faults: list[Fault] = []
         self.gold: list[Gold] = []
@@ -149,14 +156,13 @@ class _Book:
 
     def _refuse(self, row_no: int, rule: str, reason: str, raw: Any, annotator: str | None) -> None:
         alias = "" if annotator is None else self._pseudonym(annotator)
-        clean = raw if self.keep_ids else without_names(raw, annotator, alias)
-        self.faults.append(Fault(self.name, row_no, rule, reason, row_json(clean)))
+        clean = row_json(without_names(raw, annotator, alias))
+        self.faults.append(Fault(self.name, row_no, rule, reason, clean))
 
     def _pseudonym(self, annotator: str) -> str:
-        if self.keep_ids:
-            return annotator
         if annotator not in self._known:
-            self._known[annotator] = self.pseudonyms.of(annotator, self.source)
+            stays = self.stays(annotator)
+            self._known[annotator] = annotator if stays else self.pseudonyms.of(annotator, self.source)
         return self._known[annotator]
 
     def _take_answer(self, answer: Answer) -> None:
@@ -164,12 +170,12 @@ class _Book:
         item = self.programs.find(answer.program)
         judged = set(item["line_nos"])
         marked = self._marked_lines(answer, item)
+        if answer.status == "skipped":
+            self.counts["skipped"] += 1
+            return
         if answer.is_gold:
             self.counts["gold"] += 1
             self.gold.append(Gold(item["completion_id"], tuple(sorted(judged & marked.keys()))))
-            return
-        if answer.status == "skipped":
-            self.counts["skipped"] += 1
             return
         if not answer.annotator or not answer.annotator.strip():
             raise ValueFault("annotator_named", "the tool does not say whose answer it is")
