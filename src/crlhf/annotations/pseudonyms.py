@@ -27,6 +27,7 @@ PERSONAL = (
     "first_name",
     "last_name",
     "username",
+    "user",
     "WorkerId",
     "worker",
     "worker_id",

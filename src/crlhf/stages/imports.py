@@ -19,6 +19,7 @@ from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.annotations.quarantine import N_SHOWN
 from crlhf.annotations.rule_names import CONTENT, COUNTED
 from crlhf.errors import InputError
+from crlhf.progress import progress_bar
 from crlhf.schema import QUARANTINE
 from crlhf.stages.annotator_key import key_path, read_key
 from crlhf.stages.batches import FOLDER, read_ledger, write_batch
@@ -27,11 +28,13 @@ from crlhf.store import Store, atomic_write, records, write_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from crlhf.annotations.importers.contract import Importer
+    from crlhf.annotations.importers.contract import Importer, Record
     from crlhf.annotations.importers.opened import Opened
     from crlhf.annotations.importers.resolving import Gold, Resolved
 
 QUARANTINE_FOLDER = "data/quarantine"
+LARGE_BYTES = 10_000_000
+"""Larger files are imported under a progress bar."""
 WRITTEN_TOO = ("collected", "crowd_kit")
 """Sources of formats that `export` writes: their files may hold this project's own pseudonyms."""
 
@@ -85,7 +88,7 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
         read = []
         for file, importer in zip(files, chosen, strict=True):
             stays = _stays(importer, known, options.keep_ids)
-            found = resolve(importer.read(file), items, file.name, importer.source, pseudonyms, stays)
+            found = resolve(_watched(importer.read(file), file), items, file.name, importer.source, pseudonyms, stays)
             read.append(_Read(file, importer, found))
         bad = _keep_quarantine(root, read, options)
         lines = [line for one in read for line in _write(root, one, known, pseudonyms.fingerprint, options)]
@@ -110,6 +113,18 @@ def batch_files(root: Path) -> list[Path]:
 
     folder = root / FOLDER
     return sorted(path for path in folder.iterdir() if path.suffix in FORMATS) if folder.is_dir() else []
+
+
+def _watched(records: Iterator[Record], file: Opened) -> Iterator[Record]:
+    """The records, with a progress bar when there are many."""
+    if len(file.data) < LARGE_BYTES:
+        yield from records
+        return
+    listed = list(records)
+    with progress_bar(f"import: {file.name}", len(listed), "record") as bar:
+        for record in listed:
+            yield record
+            bar.update()
 
 
 def _stays(importer: Importer, known: _Known, keep_ids: bool) -> Callable[[str], bool]:

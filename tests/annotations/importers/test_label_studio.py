@@ -88,17 +88,39 @@ def test_a_single_task_of_a_cloud_storage_is_read(tmp_path):
     assert len(read(tmp_path / "1.json").rows) == 9
 
 
-def test_reviews_agreement_drafts_and_predictions_do_not_disturb(tmp_path):
+def test_reviews_agreement_ids_of_drafts_and_predictions_do_not_disturb(tmp_path):
     tasks = json.loads((FOLDER / "label-studio.json").read_text())
     more = copy.deepcopy(tasks)
     for task in more:
         task["agreement"] = 66.7
         task["predictions"] = [{"model_version": "m", "result": [region(start=0, end=3, text="def", labels=["WRONG"])]}]
-        task["drafts"] = [{"result": [region(start=0, end=3, text="def", labels=["WRONG"])]}]
+        task["drafts"] = [17, 18]
         for annotation in task["annotations"]:
             annotation["reviews"] = [{"id": 1, "created_by": {"id": 1, "email": "r@example.org"}, "accepted": True}]
     (tmp_path / "label-studio.json").write_text(json.dumps(more))
     assert read(tmp_path / "label-studio.json").rows.equals(read(FOLDER / "label-studio.json").rows)
+
+
+def test_drafts_and_rejected_answers_are_kept_with_their_status(tmp_path):
+    task = json.loads((FOLDER / "label-studio.json").read_text())[0]
+    mark = region(start=0, end=3, text="def", labels=["WRONG"])
+    draft = {"id": 5, "user": "bob@example.org", "result": [mark], "created_at": "2025-03-15T09:00:00Z"}
+    task["drafts"] = [draft, 17]
+    task["annotations"][0]["reviews"] = [{"accepted": True}, {"accepted": False}]
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    found = read(tmp_path / "a.json")
+    assert rules(found) == {}
+    assert found.rows["status"].tolist() == ["rejected"] * 3 + ["submitted"] * 6 + ["draft"] * 3
+    assert found.rows["verdict"].tolist()[-3:] == ["wrong", "ok", "ok"]
+
+
+def test_without_text_lines_that_depend_on_how_crlf_is_counted_are_not_guessed(run):
+    data = {"completion_id": CRLF, "code": CODES[CRLF]}
+    whole = CODES[CRLF].replace("\r\n", "\n")
+    at = whole.index("total")  # the first blanks of line 2, or its break and blanks: one line however it is counted
+    assert wrong_lines(run(region(start=at, end=at + 5, labels=["WRONG"]), data=data)) == [2]
+    at = whole.index("    return")  # line 3 in a page, the end of line 2 in the text as it is
+    assert rules(run(region(start=at, end=at + 2, labels=["WRONG"]), data=data)) == {1: ["offset_mismatch"]}
 
 
 def test_offsets_may_be_text_and_the_marked_text_may_be_missing(run):

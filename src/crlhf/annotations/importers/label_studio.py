@@ -8,7 +8,8 @@ Sources: docs/source/guide/export.md and docs/source/tags/{hypertext,paragraphs}
 - `paragraphlabels`: `start` and `end` are indices of paragraphs from 0: with one paragraph a line, the line.
 - `choices`: "no wrong line", or line numbers; on a marked region the word for its error. Others are left alone.
 - `ground_truth` makes an annotation the honeypot's key; `was_cancelled` (older: `skipped`) a skipped answer.
-- Drafts and predictions of the export are not read.
+- A draft, where the export has more of it than its id, is kept with that status, and an annotation whose last review
+  did not accept it (Enterprise) as rejected. Predictions are not read.
 """
 
 from __future__ import annotations
@@ -27,13 +28,11 @@ from crlhf.annotations.importers.contract import (
     error_type_of,
     reference_in,
 )
-from crlhf.annotations.importers.marks import CODE_POINTS, LF_CODE_POINTS, LF_UTF16, UTF16
+from crlhf.annotations.importers.marks import READINGS
 from crlhf.annotations.importers.opened import Opened
 from crlhf.annotations.importers.values import as_list, as_object, seconds_of, time_of, whole_number
 from crlhf.annotations.raw_values import ValueFault
 
-CHECKED = (CODE_POINTS, UTF16, LF_CODE_POINTS, LF_UTF16)
-UNCHECKED = (CODE_POINTS, UTF16)
 NO_LINE = re.compile(
     r"none|(no|none|nothing) (is )?(wrong|errors?|incorrect)( lines?)?|all( lines)?( are)? (correct|right|ok)", re.I
 )
@@ -67,6 +66,10 @@ class LabelStudio:
             for annotation in annotations:
                 row_no += 1
                 yield _answer(row_no, task["data"], annotation)
+            drafts = task["drafts"] if isinstance(task.get("drafts"), list) else []
+            for draft in (one for one in drafts if isinstance(one, dict) and "result" in one):
+                row_no += 1
+                yield _answer(row_no, task["data"], draft, is_draft=True)
 
     def warnings(self, file: Opened) -> Iterable[str]:
         """None: this export has everything."""
@@ -77,20 +80,19 @@ def _key(task: Mapping[str, Any]) -> str | None:
     return next((key for key in ("annotations", "completions") if key in task), None)
 
 
-def _answer(row_no: int, data: Mapping[str, Any], annotation: Any) -> Record:
+def _answer(row_no: int, data: Mapping[str, Any], annotation: Any, is_draft: bool = False) -> Record:
     raw = {"data": data, "annotation": annotation}
 
     def build() -> Answer:
         found = as_object(annotation, "the annotation")
         results = as_list(found.get("result", found.get("results")), "result")
         marks, says_none = marks_of(results)
-        skipped = bool(found.get("was_cancelled") or found.get("skipped"))
         return Answer(
             row_no,
-            annotator_of(found.get("completed_by"), found.get("id")),
+            annotator_of(found.get("user" if is_draft else "completed_by"), found.get("id")),
             reference_in(data),
             marks,
-            "skipped" if skipped else "submitted",
+            "draft" if is_draft else _status(found),
             raw,
             submitted_at=time_of(found.get("updated_at") or found.get("created_at")),
             duration_s=seconds_of(found.get("lead_time")),
@@ -99,6 +101,14 @@ def _answer(row_no: int, data: Mapping[str, Any], annotation: Any) -> Record:
         )
 
     return attempt(row_no, raw, build)
+
+
+def _status(annotation: Mapping[str, Any]) -> str:
+    if annotation.get("was_cancelled") or annotation.get("skipped"):
+        return "skipped"
+    reviews = as_list(annotation.get("reviews"), "reviews")
+    is_rejected = bool(reviews) and as_object(reviews[-1], "a review").get("accepted") is False
+    return "rejected" if is_rejected else "submitted"
 
 
 def annotator_of(completed_by: Any, annotation_id: Any) -> str | None:
@@ -170,8 +180,7 @@ def _span(value: Mapping[str, Any], error_type: str) -> SpanMark:
         if text is None or not start or start != end:
             raise ValueFault("offset_mismatch", "a region of HTML without globalOffsets cannot be placed")
         start, end = value.get("startOffset"), value.get("endOffset")  # within one text; `text` proves or disproves it
-    readings = UNCHECKED if text is None else CHECKED
-    return SpanMark(whole_number(start, "start"), whole_number(end, "end"), text, readings, error_type)
+    return SpanMark(whole_number(start, "start"), whole_number(end, "end"), text, READINGS, error_type)
 
 
 def _is_number(value: Any) -> bool:
