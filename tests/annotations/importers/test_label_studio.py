@@ -202,6 +202,17 @@ def test_a_program_is_found_by_its_code_however_its_lines_end(run):
         )
 
 
+def test_text_beside_an_id_may_be_anything(run):
+    mark = region(start=41, end=46, text="a - b", labels=["WRONG"])
+    assert wrong_lines(run(mark, data={"sample_id": PLAIN, "text": "What is wrong here?"})) == [3]
+
+
+def test_a_mark_that_holds_a_line_break_only_is_counted_and_says_nothing(run):
+    found = run(region(start=46, end=47, text="\n", labels=["WRONG"]))
+    assert wrong_lines(found) == []
+    assert found.counts["unjudged marks"] == 1
+
+
 def test_a_program_that_was_not_shown_is_quarantined_by_name(run):
     found = run(data={"code": "print('hello')"})
     assert rules(found) == {1: ["completion_known"]}

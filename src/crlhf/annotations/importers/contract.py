@@ -142,15 +142,14 @@ class Importer(Protocol):
 def reference_in(fields: Mapping[str, Any]) -> Reference:
     """The program that a task's own fields name, by the project's convention.
 
-    `completion_id` or `sample_id`, else `code_sha256`, else the text itself in `code` (or `text`). A list of lines in
-    `lines` (Label Studio's paragraphs) is not a text: tools may have changed its blanks.
+    `completion_id` or `sample_id`, `code_sha256`, and the program itself in `code`; where there is none of these, in
+    `text`. A list of lines in `lines` (Label Studio's paragraphs) is not a text: tools may have changed its blanks.
     """
-    code = _text(fields.get("code"))
-    return Reference(
-        _text(fields.get("completion_id")) or _text(fields.get("sample_id")),
-        _text(fields.get("code_sha256")),
-        _text(fields.get("text")) if code is None else code,
-    )
+    completion_id = _text(fields.get("completion_id")) or _text(fields.get("sample_id"))
+    code_sha256, code = _text(fields.get("code_sha256")), _text(fields.get("code"))
+    if completion_id is None and code_sha256 is None and code is None:
+        code = _text(fields.get("text"))
+    return Reference(completion_id, code_sha256, code)
 
 
 def error_type_of(labels: Iterable[Any]) -> str | None:

@@ -168,11 +168,11 @@ class _Book:
     def _take_answer(self, answer: Answer) -> None:
         self.counts["answers"] += 1
         item = self.programs.find(answer.program)
-        judged = set(item["line_nos"])
-        marked = self._marked_lines(answer, item)
         if answer.status == "skipped":
             self.counts["skipped"] += 1
             return
+        judged = set(item["line_nos"])
+        marked = self._marked_lines(answer, item)
         if answer.is_gold:
             self.counts["gold"] += 1
             self.gold.append(Gold(item["completion_id"], tuple(sorted(judged & marked.keys()))))
@@ -203,7 +203,9 @@ class _Book:
         found: dict[int, str] = {}
         for mark in answer.marks:
             word = str(converter("string", is_text=False)(mark.error_type))
-            for line_no in _lines_of(code, mark):
+            lines = _lines_of(code, mark)
+            self.counts["unjudged marks"] += not lines
+            for line_no in lines:
                 if not 1 <= line_no <= n_lines:
                     raise ValueFault("line_exists", f"line {line_no} is marked; the program has {n_lines} lines")
                 words = [part for part in (found.get(line_no, ""), word) if part]
