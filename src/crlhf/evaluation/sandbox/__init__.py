@@ -21,10 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from crlhf.schema import Program, Verdict
-
 if TYPE_CHECKING:
     from crlhf.evaluation.sandbox.pool import Sandbox
+    from crlhf.schema import Program, Verdict
 
 
 def isolation_level() -> str:

@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -124,14 +125,18 @@ class Sandbox:
         self._workers: list[_Worker] = []
         self.level = ""
         try:
-            while len(self._workers) < workers:
-                self._workers.append(self._start())
+            with ThreadPoolExecutor(workers) as threads:
+                started = [threads.submit(_Worker, self._config) for _ in range(workers)]
+                wait(started)
+            self._workers = [one.result() for one in started if one.exception() is None]
+            for one in started:
+                self._check(one.result())
         except BaseException:
-            self.close()
+            self.close(at_once=True)
             raise
 
-    def _start(self) -> _Worker:
-        worker = _Worker(self._config)
+    def _check(self, worker: _Worker) -> _Worker:
+        """`worker`, unless a layer is missing that is required."""
         missing = [layer for layer in self._required if layer not in worker.layers]
         if missing:
             why = "; ".join(f"{layer}: {worker.failures.get(layer, 'not effective')}" for layer in missing)
@@ -230,7 +235,7 @@ class Sandbox:
         seconds = time.monotonic() - started
         if not stopped.is_set():
             self._workers[number].kill()
-            self._workers[number] = self._start()
+            self._workers[number] = self._check(_Worker(self._config))
         is_late = seconds >= self._timeout_s
         what = ("timeout", "timeout") if is_late else ("error", "process ended")
         return Verdict(program.program_id, *what, None, None, self.level, seconds)

@@ -10,7 +10,6 @@ import json
 import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 _PTRACE_TRACEME = 0
 
@@ -53,7 +52,7 @@ def tell(channel: socket.socket, marker: str, tester_pid: int) -> None:
         "open_marker": _error_of(lambda: os.close(os.open(marker, os.O_RDONLY))),
         "write_marker": _error_of(lambda: _write(marker)),
         "write_root": _error_of(lambda: _write("/crlhf-probe")),
-        "list_root": _error_of(lambda: list(Path("/").iterdir())),
+        "list_root": _error_of(lambda: os.listdir("/")),
         "write_own": _error_of(lambda: _write("probe")),
         "signal_tester": _error_of(lambda: os.kill(tester_pid, 0)),
         "interfaces": [name for _, name in socket.if_nameindex()] if not _error_of(socket.if_nameindex) else [],

@@ -26,9 +26,10 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from crlhf.evaluation.sandbox import namespaces, probes, wire
+from crlhf.evaluation.sandbox.folders import empty_folder
 from crlhf.evaluation.sandbox.intent import read_intent
 from crlhf.evaluation.sandbox.proxies import Link, ModuleName, relayed
-from crlhf.evaluation.sandbox.zygote import empty_folder, own_children
+from crlhf.evaluation.sandbox.zygote import own_children
 
 LAYERS = ("landlock", "seccomp", "namespaces")
 _BOOT = (
