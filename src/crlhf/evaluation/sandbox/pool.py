@@ -42,7 +42,7 @@ class _Worker:
             [sys.executable, "-P", "-s", "-S", "-W", "ignore", "-c", _BOOT, _SOURCE, json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
         said = self._read(_START_S)

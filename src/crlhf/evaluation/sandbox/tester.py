@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -27,8 +28,9 @@ from typing import Any, NamedTuple
 
 from crlhf.evaluation.sandbox import namespaces, probes, wire
 from crlhf.evaluation.sandbox.folders import empty_folder
+from crlhf.evaluation.sandbox.handles import relayed
 from crlhf.evaluation.sandbox.intent import read_intent
-from crlhf.evaluation.sandbox.proxies import Link, ModuleName, relayed
+from crlhf.evaluation.sandbox.proxies import Link, ModuleName
 from crlhf.evaluation.sandbox.zygote import own_children
 
 LAYERS = ("landlock", "seccomp", "namespaces")
@@ -38,6 +40,7 @@ _BOOT = (
 )
 _PATIENCE_S = 10.0
 _TICK_S = 0.05
+_OWN_MIB = 1024
 
 
 class Deadline(BaseException):
@@ -291,6 +294,13 @@ def clean_environment(folder: str) -> dict[str, str]:
     }
 
 
+def limit_memory(memory_mib: int) -> None:
+    """Keep tests that unfold an answer (`list` of a huge range) from taking this machine's memory with them."""
+    allowed = (memory_mib + _OWN_MIB) << 20
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (allowed if hard == resource.RLIM_INFINITY else min(allowed, hard), hard))
+
+
 def end_descendants() -> None:
     """Kill and wait for everything below this process; orphans come here because it is a subreaper."""
     deadline = time.monotonic() + _PATIENCE_S
@@ -316,6 +326,7 @@ def main() -> None:
         namespaces.be_subreaper()
         namespaces.hide_memory()
     sys.path += config["test_packages"]
+    limit_memory(config["memory_mib"])
     folder = Path(config["work_folder"])
     tester = Tester(config, folder)
     try:

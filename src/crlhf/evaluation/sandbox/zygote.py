@@ -60,6 +60,7 @@ class Zygote:
             self._try("seccomp", self._enter_seccomp)
         with suppress(OSError):
             namespaces.be_subreaper()
+            namespaces.hide_memory()
         os.environ["HOME"] = os.environ["TMPDIR"] = self._folder
         _limit(self._config["memory_mib"])
         gc.collect()
@@ -114,6 +115,7 @@ class Zygote:
     def serve(self) -> None:
         """Fork for the tester until it hangs up."""
         os.chdir(self._folder)
+        self._folder_mode = os.stat(self._folder).st_mode
         hello = {"failures": self._failures, "in_namespaces": self._in_namespaces, "pid": os.getpid()}
         self._control.sendall(json.dumps(hello).encode() + b"\n")
         while True:
@@ -173,6 +175,8 @@ class Zygote:
             except ChildProcessError:
                 break
             time.sleep(0.0002)
+        if os.stat(self._folder).st_mode != self._folder_mode:  # the folder itself may be the program's own
+            os.chmod(self._folder, self._folder_mode)
         if os.listdir(self._folder):
             empty_folder(self._folder)
 
