@@ -73,7 +73,6 @@ _METADATA = {
 }  # fmt: skip
 _STARTING = {"fork", "vfork", "execve", "execveat"}
 _OWN_PID_ONLY = ("kill", "tkill", "tgkill")
-_OWN_OR_ZERO = ("prlimit64", "sched_setaffinity")
 _REFUSED_VALUES = {  # of the argument with this index: a new owner or signal of a descriptor, a lease, being dumpable
     "fcntl": (1, (8, 10, 15, 1024, 1026)),
     "ioctl": (1, (0x8901, 0x8902, 0x5412)),
@@ -107,12 +106,12 @@ class Filters:
     def __init__(self, *, may_change_metadata: bool) -> None:
         self._arch, numbers = _MACHINES[platform.machine()]
         self._numbers = {**_COMMON, **numbers}
-        special = {"clone", "clone3", *_OWN_PID_ONLY, *_OWN_OR_ZERO, *_REFUSED_VALUES}
+        special = {"clone", "clone3", "prlimit64", *_OWN_PID_ONLY, *_REFUSED_VALUES}
         for_children = _STARTING | (set() if may_change_metadata else _METADATA)
         for_all = self._numbers.keys() - special - _STARTING - _METADATA
         own = [
             *(_rule(self._numbers[name], (self._PID,)) for name in _OWN_PID_ONLY),
-            *(_rule(self._numbers[name], (self._PID, 0)) for name in _OWN_OR_ZERO),
+            _rule(self._numbers["prlimit64"], (self._PID, 0)),
         ]
         values = [_refuse_values(self._numbers[name], *refused) for name, refused in _REFUSED_VALUES.items()]
         self._shared = self._assemble([step for rule in values for step in rule], for_all)

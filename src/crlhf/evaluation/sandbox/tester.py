@@ -319,6 +319,7 @@ def end_descendants() -> None:
 def main() -> None:
     """Entry point: the configuration is the first argument."""
     config = json.loads(sys.argv[1])
+    os.sched_setaffinity(0, {config["core"]})
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
