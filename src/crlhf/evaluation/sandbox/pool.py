@@ -30,6 +30,7 @@ _SOURCE = str(Path(__file__).resolve().parents[3])
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from crlhf.evaluation.sandbox.tester import main; main()"
 _GRACE_S = 15.0
 _START_S = 60.0
+_PAUSES_S = (0.2, 1.0, 5.0)
 
 
 class _Worker:
@@ -69,7 +70,7 @@ class _Worker:
             self._process.stdin.flush()
         except OSError:
             return None
-        return self._read(timeout_s + _GRACE_S)
+        return self._read(2 * timeout_s + _GRACE_S)  # the tester may judge twice
 
     def close(self) -> None:
         """Let the tester end by itself; kill it when it does not."""
@@ -143,6 +144,15 @@ class Sandbox:
         """
         cores = sorted(os.sched_getaffinity(0))
         return _Worker({**self._config, "core": cores[(os.getpid() + number) % len(cores)]})
+
+    def _restart(self, number: int) -> _Worker:
+        """A worker in place of one that was lost; what killed that one may still be at work."""
+        for pause_s in _PAUSES_S:
+            try:
+                return self._start(number)
+            except (IsolationError, OSError):
+                time.sleep(pause_s)
+        return self._start(number)
 
     def _check(self, worker: _Worker) -> _Worker:
         """`worker`, unless a layer is missing that is required."""
@@ -229,25 +239,33 @@ class Sandbox:
                 done.put((-1, error))
 
     def _judge(self, number: int, program: Program, stopped: threading.Event) -> Verdict:
+        """The verdict of worker `number`. A worker that was lost before the time was up is replaced, and its program
+        judged once more: another's program may have killed it.
+        """
         started = time.monotonic()
-        said = self._workers[number].judge(program, self._timeout_s)
-        if said is not None:
-            return Verdict(
-                program.program_id,
-                said["verdict"],
-                said["reason"],
-                said["line_no"],
-                said["failed_test_no"],
-                self.level,
-                said["seconds"],
-            )
-        seconds = time.monotonic() - started
-        if not stopped.is_set():
+        said, is_late = None, False
+        for _ in range(2):
+            said = self._workers[number].judge(program, self._timeout_s)
+            if said is not None or stopped.is_set():
+                break
+            is_late = time.monotonic() - started >= self._timeout_s
             self._workers[number].kill()
-            self._workers[number] = self._check(self._start(number))
-        is_late = seconds >= self._timeout_s
-        what = ("timeout", "timeout") if is_late else ("error", "process ended")
-        return Verdict(program.program_id, *what, None, None, self.level, seconds)
+            self._workers[number] = self._check(self._restart(number))
+            if is_late:
+                break
+        if said is None:
+            what, seconds = "timeout" if is_late else "error", time.monotonic() - started
+            reason = "timeout" if is_late else "process ended"
+            said = {"verdict": what, "reason": reason, "line_no": None, "failed_test_no": None, "seconds": seconds}
+        return Verdict(
+            program.program_id,
+            said["verdict"],
+            said["reason"],
+            said["line_no"],
+            said["failed_test_no"],
+            self.level,
+            said["seconds"],
+        )
 
 
 def _read_isolation(isolation: str) -> tuple[list[str], list[str]]:

@@ -41,21 +41,21 @@ class ModuleName(str):
 class Link:
     """The questions of one program's tests to its child."""
 
-    def __init__(self, channel: socket, intent: Intent) -> None:
+    def __init__(self, channel: socket) -> None:
         self._channel = channel
-        self._intent = intent
+        self._intent = Intent((), frozenset(), frozenset(), False)
         self._handles: dict[int, Handle] = {}
         self._mirrors: dict[int, type] = {}
         self._passed: dict[int, Any] = {}
-        self.has_classes = bool(intent.classes)
+        self.has_classes = self.has_answered = False
 
-    def load(self, code: str) -> dict[str, Any]:
+    def load(self, code: str, intent: Intent) -> dict[str, Any]:
         """Run the program in the child; what it made of each name that the tests read, as stand-ins or values.
 
         Raises:
             SyntaxError: the program does not compile; `lineno` is the line the child named.
         """
-        names = self._intent.names
+        self._intent, self.has_classes, names = intent, bool(intent.classes), intent.names
         wire.send(self._channel, {"op": "load", "code": code, "names": names})
         reply = self._reply()
         if "syntax" in reply:
@@ -120,6 +120,7 @@ class Link:
         """The child's answer to the last question; meanwhile it may have the tests' callables called."""
         while True:
             reply = wire.receive(self._channel, wire.REPLY_CAP)
+            self.has_answered = True
             if type(reply) is not dict:
                 raise wire.WireError("no answer")
             if "x" in reply:

@@ -41,6 +41,7 @@ _BOOT = (
 _PATIENCE_S = 10.0
 _TICK_S = 0.05
 _OWN_MIB = 1024
+ENDED = "process ended"
 
 
 class Deadline(BaseException):
@@ -195,6 +196,7 @@ class Tester:
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         self._alarm = Alarm()
         self._zygote = ZygoteClient(config, folder)
+        self._n_judged = 0  # by this zygote
 
     def describe(self) -> dict[str, Any]:
         """What isolates the programs, and why a layer is missing."""
@@ -205,12 +207,32 @@ class Tester:
         self._zygote.stop()
 
     def judge(self, program: dict[str, Any], timeout_s: float) -> Outcome:
-        """Run the program and its tests in at most `timeout_s` of wall time."""
+        """Run the program and its tests in at most `timeout_s` of wall time.
+
+        A program that gets no further than its start may be paying for an earlier one that spoiled the zygote, by
+        stopping it or by lowering its limits. It is judged again, by a new zygote.
+        """
+        outcome, has_answered = self._judge_once(program, timeout_s)
+        if not has_answered and self._may_be_spoiled(outcome):
+            self._zygote.replace()
+            self._n_judged = 0
+            outcome, _ = self._judge_once(program, timeout_s)
+        self._n_judged += 1
+        return outcome
+
+    def _may_be_spoiled(self, outcome: Outcome) -> bool:
+        """Under seccomp no program can stop its zygote: time that ran out there is the program's own."""
+        is_late = outcome.verdict == "timeout" and "seccomp" not in self._zygote.layers
+        return self._n_judged > 0 and (is_late or outcome.reason == ENDED)
+
+    def _judge_once(self, program: dict[str, Any], timeout_s: float) -> tuple[Outcome, bool]:
+        """The outcome, and whether the program's process answered at all."""
         channel = self._fork()
+        link = Link(channel)
         try:
             try:
                 self._alarm.arm(timeout_s)
-                outcome = run_tests(program, channel)
+                outcome = run_tests(program, link)
             finally:
                 self._alarm.put_off()
         except Deadline:
@@ -218,7 +240,7 @@ class Tester:
         finally:
             channel.close()
             self._zygote.end()
-        return Outcome("timeout", "timeout") if self._alarm.rang else outcome
+        return Outcome("timeout", "timeout") if self._alarm.rang else outcome, link.has_answered
 
     def _fork(self) -> socket.socket:
         try:
@@ -228,17 +250,16 @@ class Tester:
             return self._zygote.fork()
 
 
-def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
+def run_tests(program: dict[str, Any], link: Link) -> Outcome:
     """Load the program, run the setup code and each test, stop at the first that does not hold."""
     tests = tuple(program["tests"])
     intent = read_intent(program["entry_point"], program["setup_code"], tests)
-    link = Link(channel, intent)
     last_line = program["code"].count("\n") + 1
     random.seed(0)
     namespace: dict[str, Any] = {"__name__": "tests"}
     test_no: int | None = None
     try:
-        for name, value in link.load(program["code"]).items():
+        for name, value in link.load(program["code"], intent).items():
             namespace[name] = importlib.import_module(name) if isinstance(value, ModuleName) else value
         if program["setup_code"]:
             exec(_compiled(program["setup_code"]), namespace)
@@ -248,7 +269,7 @@ def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
     except Deadline:
         raise
     except wire.WireError as error:
-        reason = "process ended" if str(error) == "the stream ended" else "unreadable answer"
+        reason = ENDED if str(error) == "the stream ended" else "unreadable answer"
         return Outcome("error", reason, None, test_no)
     except BaseException as error:
         return _outcome_of(error, test_no, last_line)

@@ -53,9 +53,12 @@ class WireError(Exception):
 
 
 def send(channel: socket, message: Any) -> None:
-    """Send one frame."""
+    """Send one frame; raises WireError when the other side went away."""
     data = _to_json(message).encode()
-    channel.sendall(_HEADER.pack(len(data)) + data)
+    try:
+        channel.sendall(_HEADER.pack(len(data)) + data)
+    except ConnectionError:
+        raise WireError("the stream ended") from None
 
 
 def receive(channel: socket, cap: int) -> Any:
