@@ -9,6 +9,7 @@ from crlhf.commands import crowd, data, project
 VERBS: tuple[click.Command, ...] = (
     project.schema,
     project.where,
+    project.isolation,
     data.validate,
     crowd.aggregate,
     crowd.compare_estimators,

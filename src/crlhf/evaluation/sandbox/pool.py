@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from crlhf.errors import IsolationError
 from crlhf.schema import Program, Verdict
@@ -52,6 +52,7 @@ class _Worker:
             raise IsolationError("the sandbox did not start: its helper process ended; run with PYTHONPATH unset")
         self.layers: tuple[str, ...] = tuple(said["layers"])
         self.failures: dict[str, str] = said["failures"]
+        self.probed: dict[str, Any] = said["probed"]
 
     def _read(self, patience_s: float) -> dict[str, Any] | None:
         """One line of the tester's, or None when it ended or `patience_s` went by."""
@@ -293,5 +294,27 @@ def _warn_once(absent: tuple[str, ...], why: str) -> None:
 @lru_cache(maxsize=1)
 def isolation_level() -> str:
     """The strongest level that this machine gives, found by trying it."""
-    with Sandbox(timeout_s=1.0, memory_mib=256, workers=1) as sandbox:
-        return sandbox.level
+    return describe_isolation().level
+
+
+class Isolation(NamedTuple):
+    """What isolates programs here.
+
+    Attributes:
+        level: the layers that hold, as verdicts name them.
+        missing: the other layers, each with the reason.
+        probed: how each probe ended (see `probes.TRIED`).
+    """
+
+    level: str
+    missing: dict[str, str]
+    probed: dict[str, Any]
+
+
+def describe_isolation(isolation: str = "auto") -> Isolation:
+    """What holds on this machine under `isolation`, found by trying what each layer forbids."""
+    with Sandbox(timeout_s=1.0, memory_mib=256, workers=1, isolation=isolation) as sandbox:
+        worker = sandbox._workers[0]
+        absent = [layer for layer in LAYERS if layer not in worker.layers]
+        missing = {layer: worker.failures.get(layer, "not effective") for layer in absent}
+        return Isolation(sandbox.level, missing, worker.probed)

@@ -6,6 +6,7 @@ Runs before any candidate in that process tree. The answers are told to the test
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -38,6 +39,28 @@ def _unshare() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(1 << 28):
         raise OSError(ctypes.get_errno(), "unshare")
+
+
+TRIED = {
+    "open_marker": "read a file of this machine",
+    "write_marker": "write to a file of this machine",
+    "write_root": "make a file in /",
+    "list_root": "list /",
+    "signal_tester": "signal the process that tests it",
+    "interfaces": "see the network's interfaces",
+    "socket": "open a socket",
+    "fork": "start a process",
+    "unshare": "make namespaces of its own",
+    "write_own": "write in its own folder",
+}
+"""What each probe does, in words."""
+
+
+def outcome(said: object) -> str:
+    """How a probe ended, in words: `said` is its error number, or what it saw."""
+    if isinstance(said, list):
+        return ", ".join(map(str, said)) or "none"
+    return "done" if said == 0 else f"refused ({errno.errorcode.get(said, said) if isinstance(said, int) else said})"
 
 
 def tell(channel: socket.socket, marker: str, tester_pid: int) -> None:

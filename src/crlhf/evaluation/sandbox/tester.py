@@ -140,10 +140,11 @@ class ZygoteClient:
         ours = self.fork(b"P")
         ours.settimeout(_PATIENCE_S)
         try:
-            proved = probes.proved_layers(json.loads(self._line(ours)))
+            self.probed = json.loads(self._line(ours))
         finally:
             ours.close()
             self.end()
+        proved = probes.proved_layers(self.probed)
         if self.hello["pid"] != 1:
             proved.discard("namespaces")
         return tuple(layer for layer in LAYERS if layer in proved)
@@ -200,7 +201,8 @@ class Tester:
 
     def describe(self) -> dict[str, Any]:
         """What isolates the programs, and why a layer is missing."""
-        return {"layers": list(self._zygote.layers), "failures": self._zygote.hello["failures"]}
+        zygote = self._zygote
+        return {"layers": list(zygote.layers), "failures": zygote.hello["failures"], "probed": zygote.probed}
 
     def close(self) -> None:
         """End the zygote."""
