@@ -54,3 +54,20 @@ def test_where_before_any_run_says_what_to_do(tmp_path):
     answer = crlhf("where", folder=tmp_path)
     assert answer.returncode == 4
     assert "run `make demo`" in answer.stderr
+
+
+def test_isolation_names_the_level_and_what_was_tried(tmp_path):
+    from crlhf.evaluation import sandbox
+
+    answer = crlhf("isolation", folder=tmp_path)
+    assert answer.returncode == 0
+    level, *_ = answer.stdout.splitlines()
+    assert level == sandbox.isolation_level()
+    assert [line.split()[-1] for line in answer.stdout.splitlines() if "in its own folder" in line] == ["done"]
+    assert all(f"without {layer}" in answer.stdout for layer in {"landlock", "seccomp"} - set(level.split("+")))
+
+
+def test_isolation_that_is_required_and_unknown_is_one_sentence(tmp_path):
+    answer = crlhf("isolation", "--require", "vault", folder=tmp_path)
+    assert answer.returncode != 0
+    assert answer.stderr.startswith("crlhf: isolation 'require:vault' is not known")

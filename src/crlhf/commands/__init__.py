@@ -9,6 +9,7 @@ from crlhf.commands import crowd, data, project, rounds
 VERBS: tuple[click.Command, ...] = (
     project.schema,
     project.where,
+    project.isolation,
     data.validate,
     data.import_,
     data.export,
