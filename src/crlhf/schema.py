@@ -188,6 +188,7 @@ LINE_POSTERIORS = Table(
         Column("line_no", "int64", "a judgeable line"),
         Column("posterior", "float64", "q_l = P(line correct | verdicts)"),
         Column("log_odds", "float64", "log(q_l / (1 - q_l))"),
+        Column("evidence", "float64", "what the verdicts on the line itself add to its log-odds"),
         Column("n_ok", "int64", "kept annotators who judged the line correct"),
         Column("n_wrong", "int64", "kept annotators who marked the line wrong"),
     ),

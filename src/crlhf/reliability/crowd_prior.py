@@ -1,12 +1,14 @@
 """The prior of an annotator's sensitivity and specificity, learned from the whole crowd (empirical Bayes).
 
 A crowd is a mixture of kinds of annotators: experts, lazy ones, coin flippers, adversaries. The prior is a mixture of
-Beta kernels at fixed places `m_k` in (0, 1), all of the same strength `nu`; only their weights `pi` are learned:
+Beta kernels at fixed places `m_k` in (0, 1) with fixed strengths `nu_k`; only their weights `pi` are learned:
 
-    two coins: sum_jk pi_jk Beta(sens; nu m_j, nu (1 - m_j)) Beta(spec; nu m_k, nu (1 - m_k)),
-    one coin:  sum_k  rho_k Beta(p; nu m_k, nu (1 - m_k)) with sens = spec = p.
+    two coins: sum_jk pi_jk Beta(sens; nu_j m_j, nu_j (1 - m_j)) Beta(spec; nu_k m_k, nu_k (1 - m_k)),
+    one coin:  sum_k  rho_k Beta(p; nu_k m_k, nu_k (1 - m_k)) with sens = spec = p.
 
-Both parts are in the mixture, so a crowd of one-coin annotators is recognised as one. Given an annotator's (soft) hits
+Wide kernels (`nu = 12`) stand for groups whose members differ, narrow ones (`nu = 150`) for kinds that are all alike:
+coin flippers at 0.5, annotators who mark nothing. Two coins and one are both in the mixture, so a crowd of one-coin
+annotators is recognised as one. Given an annotator's (soft) hits
 and misses the posterior is again a mixture, whose first two moments are matched by one Beta distribution: every M-step
 of EM has pseudo-counts, more of them for annotators of whom little is known. The weights are the posterior mean under
 a Dirichlet prior around the params' own Beta distributions (one EM step for the weights in each call).
@@ -24,8 +26,10 @@ import numpy as np
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts
 from crlhf.reliability.verdicts import Floats
 
-_CENTRES = np.array([0.01, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99])
-_NU = 12.0
+_WIDE = np.array([0.01, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99])
+_NARROW = np.concatenate([[0.003, 0.01, 0.03, 0.06], np.arange(0.1, 0.91, 0.05), [0.94, 0.97, 0.99, 0.997]])
+_CENTRES = np.concatenate([_WIDE, _NARROW])  # (K,)
+_NU = np.repeat([12.0, 150.0], [len(_WIDE), len(_NARROW)])
 _SHARE_TIED = 0.4
 _STRENGTH = 5.0  # annotators that the Dirichlet prior of the kernels' weights counts as
 
@@ -86,12 +90,17 @@ class CrowdPrior:
 
 
 def _discretised(counts: Pair) -> Floats:
-    """Weights of the kernels that stand for `Beta(a, b)`: its density times the width of each kernel's cell, (K,)."""
+    """Weights of the kernels that stand for `Beta(a, b)`: its density times the width of each kernel's cell, (K,).
+
+    Wide and narrow kernels get half each.
+    """
     from scipy.stats import beta
 
-    weights: Floats = beta.pdf(_CENTRES, *counts) * np.gradient(_CENTRES)
-    weights /= weights.sum()
-    return weights
+    def half(centres: Floats) -> Floats:
+        weights: Floats = beta.pdf(centres, *counts) * np.gradient(centres)
+        return weights / weights.sum() / 2
+
+    return np.concatenate([half(_WIDE), half(_NARROW)])
 
 
 def _log_evidence(hits: Floats, misses: Floats) -> Floats:
@@ -99,7 +108,7 @@ def _log_evidence(hits: Floats, misses: Floats) -> Floats:
     from scipy.special import betaln, gammaln
 
     a, b = _NU * _CENTRES, _NU * (1 - _CENTRES)
-    total = gammaln(_NU + hits + misses)[:, None]
+    total = gammaln(_NU + (hits + misses)[:, None])
     evidence: Floats = gammaln(a + hits[:, None]) + gammaln(b + misses[:, None]) - total - betaln(a, b)
     return evidence
 
