@@ -207,7 +207,7 @@ SCORES = Table(
         Column("aligned_score_low", "float64", "lower end of the posterior of the fraction of correct lines"),
         Column("aligned_score_high", "float64", "upper end"),
         Column("n_correct_sd", "float64", "posterior standard deviation of the number of correct lines"),
-        Column("p_all_correct", "float64", "prod_l q_l"),
+        Column("p_all_correct", "float64", "P(all lines correct | verdicts)"),
         Column("is_truncated", "bool", "True: the program was cut at the token limit"),
         Column("reward", "float64", "what PPO adds at the last token: the chosen score, less the truncation penalty"),
         Column("rank", "int64", "consensual ranking within the problem by reward; 1 is best, ties share the rank"),

@@ -10,20 +10,22 @@ from crlhf.store import write_json
 if TYPE_CHECKING:
     from crlhf.stages.runner import Context
 
-SECTIONS = ("reliability",)
+SECTIONS = ("seed", "reliability")
 MODEL = "data/tables/reliability_model.json"
 
 
 def run(context: Context) -> Summary:
     """Write `reliabilities` and the estimator's model."""
-    from crlhf.evaluation.report import draw_reliabilities, png
-    from crlhf.reliability import estimate
+    from crlhf.evaluation.report import draw_calibration, draw_reliabilities, png
+    from crlhf.reliability import diagnose, estimate
 
     annotations = context.store.read("validated")
-    estimated = estimate(annotations, context.store.read("items"), context.params.reliability)
+    items = context.store.read("items")
+    estimated = estimate(annotations, items, context.params.reliability, seed=context.params.seed)
+    diagnosis = diagnose(annotations, items, context.params.reliability, seed=context.params.seed)
     is_simulated = bool((annotations["source"] == "simulated").any())
     context.store.write("reliabilities", estimated.reliabilities)
-    write_json(context.path(MODEL), {**estimated.model, "is_simulated": is_simulated})
+    write_json(context.path(MODEL), {**estimated.model, "is_simulated": is_simulated, **diagnosis.record()})
     table = estimated.reliabilities
     metrics: dict[str, float] = {
         "n_annotators": len(table),
@@ -33,6 +35,11 @@ def run(context: Context) -> Summary:
     metrics |= {
         f"mean_{name}": round(float(table[name].mean()), 6) for name in ("accuracy", "sensitivity", "specificity")
     }
+    metrics |= diagnosis.metrics()
     facts = {"estimator": str(estimated.model["estimator"]), "orientation": str(estimated.model["orientation"])}
-    figure = context.keep_figure("reliabilities", png(draw_reliabilities(table)))
-    return Summary(metrics, facts, is_simulated=is_simulated, figures=(figure,))
+    facts |= {f"suspect/{row.annotator_id}": f"{row.kind}: {row.evidence}" for row in diagnosis.suspects.itertuples()}
+    figures = (
+        context.keep_figure("reliabilities", png(draw_reliabilities(table))),
+        context.keep_figure("calibration", png(draw_calibration(diagnosis.bins))),
+    )
+    return Summary(metrics, facts, is_simulated=is_simulated, figures=figures)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from crlhf import tracking
 from crlhf.schema import Summary
 from crlhf.stages import summary_path
+from crlhf.stages.reliabilities import MODEL
 from crlhf.stages.scores import COMPARISONS, SCORES
 from crlhf.store import TABLE_PATHS, atomic_write, read_json
 
@@ -18,18 +19,22 @@ if TYPE_CHECKING:
 
 SECTIONS = ("seed", "report", "base_policy")
 FOLDER = "reports"
+_N_WANTED = 10  # completions listed of those that another annotator helps most
 _STAGES = ("problems", "honeypots", "validated", "reliabilities", "rewards", "ppo")
 _PACKAGES = ("crlhf", "torch", "transformers", "trl", "peft", "dagster", "mlflow", "great-expectations", "pandas")
 
 
 def run(context: Context) -> Summary:
     """Write reports/report.html, reports/report.md and the slope chart; the other figures are their stages' own."""
+    import pandas as pd
+
     from crlhf.evaluation.report import draw_figures, render
 
     store = context.store
     findings = _findings(context)
     tables = (store.read(name) for name in ("reliabilities", "scores", "ppo_steps"))
-    figures = draw_figures(findings.scores, *tables)
+    bins = pd.DataFrame(read_json(context.path(MODEL))["calibration_bins"], dtype=float)
+    figures = draw_figures(findings.scores, *tables, bins)
     html, markdown = render(findings, figures)
     for name, page in (("report.html", html), ("report.md", markdown)):
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:
@@ -46,7 +51,10 @@ def run(context: Context) -> Summary:
 
 def _findings(context: Context) -> Findings:
     from crlhf.evaluation.report import Findings
+    from crlhf.rewards import value_of_verdicts
 
+    posteriors, reliabilities = (context.store.read(name) for name in ("line_posteriors", "reliabilities"))
+    wanted = value_of_verdicts(posteriors, reliabilities).head(_N_WANTED)
     stages = {name: read_json(context.path(summary_path(name))) for name in _STAGES}
     quarantine = context.store.read("quarantine")["rule"].value_counts().sort_index()
     return Findings(
@@ -57,6 +65,8 @@ def _findings(context: Context) -> Findings:
         stages=stages,
         quarantine=[(str(rule), int(count)) for rule, count in quarantine.items()],
         provenance=_provenance(context),
+        suspects=read_json(context.path(MODEL))["suspects"],
+        next_verdicts=wanted.astype(object).where(wanted.notna(), None).to_dict("records"),
     )
 
 
