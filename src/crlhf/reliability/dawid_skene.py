@@ -7,10 +7,8 @@ Source: Dawid & Skene 1979, doi:10.2307/2346806. Lines have a hidden truth; hone
 
 EM starts from the honeypots alone, and from the majority only where there is none: a crowd with more adversaries than
 experts is oriented right. Beta pseudo-counts act in every M-step. The class prior `pi` is that of the lines that are
-not honeypots, because the share of wrong lines among honeypots is a design. Once EM has settled, the counts are shrunk
-to the information that lines of hidden truth hold, and a temperature is
-found (`calibration`); where it is below 1 verdicts are not independent, EM confirms itself, and the honeypots are worth
-more than the other lines: they are weighted by `1 / T**2` (at most 10) and EM goes on once more.
+not honeypots, because the share of wrong lines among honeypots is a design. Once EM has settled, the counts are
+shrunk to the information that lines of hidden truth hold, and a temperature is found (`calibration`).
 
 Departs from the paper (arXiv:2503.15129), which estimates from honeypots alone; and from Dawid and Skene in the
 learned prior, the clamping, the down-weighting and the temperature.
@@ -36,7 +34,6 @@ from crlhf.reliability.honeypot_beta import Belief
 from crlhf.reliability.labels import Labels
 from crlhf.reliability.verdicts import Bools, Floats
 
-_MOST_WEIGHT = 10.0
 _CLASS_BOUNDS = (0.005, 0.995)
 _INFORMED_STEPS, _LEAST_INFORMATION = 3, 0.05
 
@@ -106,7 +103,7 @@ def fit(
         prior_wrong: P(line wrong) before any verdict; None estimates it.
         temperature: None finds it and a shift; a fixed `prior_wrong` is not shifted.
         carried: counts of earlier rounds.
-        max_iterations: at most so many E-steps in each of the two passes.
+        max_iterations: at most so many E-steps.
         tolerance: EM has settled when the rates move by no more on average.
 
     Returns:
@@ -114,15 +111,9 @@ def fit(
         on the prior, in which most annotators are better than chance.
     """
     steps = _Steps(prior, carried, prior_wrong, max_iterations, tolerance)
-    is_fixed = prior_wrong is not None
     state = _informed(labels, steps, _iterate(labels, steps, *_start(labels)))
+    is_fixed = prior_wrong is not None
     found = _tempering(labels, state, is_fixed) if temperature is None else Tempering(temperature, 0.0)
-    boost = min(max(found.temperature**-2, 1.0), _MOST_WEIGHT)
-    if labels.is_known.any() and boost > 1.1:
-        boosted = labels._replace(weight=labels.weight * np.where(labels.is_known, boost, 1.0))
-        again = _informed(boosted, steps, _iterate(boosted, steps, _posterior(state), boosted.weight))
-        state = again._replace(n_iterations=again.n_iterations + state.n_iterations)
-        found = _tempering(boosted, state, is_fixed) if temperature is None else found
     shifted = float(sigmoid(logit(state.prior_wrong) + found.shift))
     posterior = sigmoid(logit(shifted) + found.temperature * state.evidence)
     return Fit(
