@@ -33,6 +33,7 @@ _FAMILIES = (  # strength nu of the kernels, their places, and their share befor
 )
 _CENTRES = np.concatenate([places for _, places, _ in _FAMILIES])  # (K,)
 _NU = np.concatenate([np.full(len(places), nu) for nu, places, _ in _FAMILIES])
+_STRENGTHS, _STRENGTH_OF = np.unique(_NU, return_inverse=True)
 _SHARE_TIED = 0.4
 _STRENGTH = 5.0  # annotators that the Dirichlet prior of the kernels' weights counts as
 
@@ -108,7 +109,7 @@ def _log_evidence(hits: Floats, misses: Floats) -> Floats:
     from scipy.special import betaln, gammaln
 
     a, b = _NU * _CENTRES, _NU * (1 - _CENTRES)
-    total = gammaln(_NU + (hits + misses)[:, None])
+    total: Floats = gammaln(_STRENGTHS + (hits + misses)[:, None])[:, _STRENGTH_OF]
     evidence: Floats = gammaln(a + hits[:, None]) + gammaln(b + misses[:, None]) - total - betaln(a, b)
     return evidence
 

@@ -60,8 +60,8 @@ def _remarks(labels: pd.DataFrame, gold: pd.Series | None) -> list[str]:
         remarks.append(
             f"{int(again.sum())} labels repeat a task and worker (row {row} is the first); all of them count."
         )
-    unknown = gold.index[~gold.index.isin(labels["task"])] if gold is not None else []
-    if len(unknown):
+    if gold is not None and not (is_known := gold.index.isin(labels["task"])).all():
+        unknown = gold.index[~is_known].tolist()
         remarks.append(f"{len(unknown)} of {len(gold)} gold tasks have no label and are ignored, {unknown[0]!r} first.")
     return remarks
 
@@ -131,4 +131,19 @@ def compare_on_project(root: Path) -> list[str]:
     )
     simulated = bool((annotations["source"] == "simulated").any())
     crowd = "a simulated crowd" if simulated else "a human crowd"
-    return [f"Held-out honeypots of {crowd}:", *found.table.round(4).to_string(index=False).splitlines()]
+    return [f"Held-out honeypots of {crowd}, 95 % intervals over honeypots:", *_told(found.table)]
+
+
+def _told(table: pd.DataFrame) -> list[str]:
+    """The comparison for a terminal: each measure with its interval in one column."""
+    if not len(table):
+        return ["fewer than two honeypots: nothing can be held out"]
+    told = table[["estimator", "coins"]].copy()
+    for name in ("accuracy", "log_loss", "log_loss_difference", "brier", "ece"):
+        ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        told[name] = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in ends]
+    told["recall"] = table["recall"].round(3)
+    return [
+        f"{table['n_lines'][0]} lines of {table['n_honeypots'][0]} honeypots",
+        *told.to_string(index=False).splitlines(),
+    ]

@@ -11,7 +11,7 @@ from crlhf.schema import Summary
 from crlhf.stages import summary_path
 from crlhf.stages.reliabilities import MODEL
 from crlhf.stages.scores import COMPARISONS, SCORES
-from crlhf.store import TABLE_PATHS, atomic_write, read_json
+from crlhf.store import TABLE_PATHS, atomic_write, json_records, read_json
 
 if TYPE_CHECKING:
     from crlhf.evaluation.report import Findings
@@ -32,9 +32,9 @@ def run(context: Context) -> Summary:
 
     store = context.store
     findings = _findings(context)
-    tables = (store.read(name) for name in ("reliabilities", "scores", "ppo_steps"))
+    reliabilities, scores, steps = (store.read(name) for name in ("reliabilities", "scores", "ppo_steps"))
     bins = pd.DataFrame(read_json(context.path(MODEL))["calibration_bins"], dtype=float)
-    figures = draw_figures(findings.scores, *tables, bins)
+    figures = draw_figures(findings.scores, reliabilities, scores, steps, bins)
     html, markdown = render(findings, figures)
     for name, page in (("report.html", html), ("report.md", markdown)):
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:
@@ -66,7 +66,7 @@ def _findings(context: Context) -> Findings:
         quarantine=[(str(rule), int(count)) for rule, count in quarantine.items()],
         provenance=_provenance(context),
         suspects=read_json(context.path(MODEL))["suspects"],
-        next_verdicts=wanted.astype(object).where(wanted.notna(), None).to_dict("records"),
+        next_verdicts=json_records(wanted),
     )
 
 
