@@ -99,7 +99,8 @@ def _discretised(counts: Pair) -> Floats:
 
     def part(places: Floats, share: float) -> Floats:
         weights: Floats = beta.pdf(places, *counts) * np.gradient(places)
-        return share * weights / weights.sum()
+        weights *= share / weights.sum()
+        return weights
 
     return np.concatenate([part(places, share) for _, places, share in _FAMILIES])
 
