@@ -30,7 +30,7 @@ from crlhf.reliability.calibration import (
     temperature_from_agreement,
 )
 from crlhf.reliability.crowd_prior import CrowdPrior
-from crlhf.reliability.honeypot_beta import Belief
+from crlhf.reliability.honeypot_beta import Belief, BetaCounts
 from crlhf.reliability.labels import Labels
 from crlhf.reliability.verdicts import Bools, Floats
 
@@ -52,6 +52,7 @@ class Fit(NamedTuple):
 
     Attributes:
         belief: (A,) posterior of each annotator's rates, with the information that hidden truth costs taken off.
+        evidence: (A,) the hits and misses behind it, those of earlier rounds included, without any prior.
         weights: (A, 2) tempered evidence, wrong against correct, of a verdict `ok` and of a verdict `wrong`.
         posterior_wrong: (N,) P(line wrong | verdicts), honeypots too, as if their truth were not known.
         prior_wrong: P(line wrong) before any verdict, the shift included.
@@ -61,6 +62,7 @@ class Fit(NamedTuple):
     """
 
     belief: Belief
+    evidence: Belief
     weights: Floats
     posterior_wrong: Floats
     prior_wrong: float
@@ -116,8 +118,10 @@ def fit(
     found = _tempering(labels, state, is_fixed) if temperature is None else Tempering(temperature, 0.0)
     shifted = float(sigmoid(logit(state.prior_wrong) + found.shift))
     posterior = sigmoid(logit(shifted) + found.temperature * state.evidence)
+    belief, evidence = _informed_belief(labels, steps, state.belief, posterior)
     return Fit(
-        _informed_belief(labels, steps, state.belief, posterior),
+        belief,
+        evidence,
         found.temperature * evidence_weights(state.belief.sensitivity, state.belief.specificity),
         posterior,
         shifted,
@@ -212,17 +216,17 @@ def _tempering(labels: Labels, state: _State, is_prior_fixed: bool) -> Tempering
 
 def _informed(labels: Labels, steps: _Steps, state: _State) -> _State:
     """The settled state with rates that know how little hidden truth tells, and one more E-step."""
-    belief = _informed_belief(labels, steps, state.belief, _posterior(state))
+    belief, _ = _informed_belief(labels, steps, state.belief, _posterior(state))
     evidence = labels.matrix @ evidence_weights(belief.sensitivity, belief.specificity).ravel()
     return state._replace(belief=belief, evidence=evidence)
 
 
-def _informed_belief(labels: Labels, steps: _Steps, belief: Belief, posterior: Floats) -> Belief:
+def _informed_belief(labels: Labels, steps: _Steps, belief: Belief, posterior: Floats) -> tuple[Belief, Belief]:
     """M-steps on counts that are shrunk to the share of information that they hold.
 
     EM takes expected counts for observed ones. A line of posterior `q` misses `q (1 - q) ((hit - r) / (r (1 - r)))**2`
     of a rate's information (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x), other rates taken as known. Counts
-    less by that share leave more to the crowd's prior, and make intervals honest.
+    less by that share leave more to the crowd's prior, and make intervals honest. Returns the belief and those counts.
     """
     counts = _soft_counts(labels, steps.carried, posterior, labels.weight, labels.counts(labels.weight))
     hidden = labels.counts(np.where(labels.is_known, 0.0, posterior * (1 - posterior)) * labels.weight)  # (A, 2)
@@ -236,4 +240,5 @@ def _informed_belief(labels: Labels, steps: _Steps, belief: Belief, posterior: F
         caught, missed = shrunk(belief.sensitivity.mean, counts.caught, counts.missed, hidden[:, 1], hidden[:, 0])
         passed, accused = shrunk(belief.specificity.mean, counts.passed, counts.accused, hidden[:, 0], hidden[:, 1])
         belief = steps.prior.belief(caught, missed, passed, accused)
-    return belief
+    both = BetaCounts(caught + passed, missed + accused)
+    return belief, Belief(both, BetaCounts(caught, missed), BetaCounts(passed, accused))
