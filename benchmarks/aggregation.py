@@ -179,7 +179,8 @@ def fit_crowd_kit(data: Data, name: str, iterations: int) -> None:
 
 
 def speed(sizes: list[int], annotators: list[int], iterations: int, largest_beside: int) -> None:
-    import crowdkit.aggregation  # noqa: F401
+    if largest_beside:
+        import crowdkit.aggregation  # noqa: F401
     import scipy.optimize
     import scipy.stats  # noqa: F401
 
@@ -203,8 +204,8 @@ def speed(sizes: list[int], annotators: list[int], iterations: int, largest_besi
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("quality", "speed"))
-    parser.add_argument("--crowd-kit", required=True, help="folder that crowd-kit is installed in")
+    parser.add_argument("what", choices=("quality", "speed"), nargs="?", default="speed")
+    parser.add_argument("--crowd-kit", help="folder that crowd-kit is installed in; without it `speed` is ours alone")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--annotators", nargs="+", type=int, default=[200, 2000])
@@ -213,11 +214,19 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--largest-beside", type=int, default=1_000_000, help="most labels that crowd-kit is run on")
     args = parser.parse_args()
-    sys.path.append(args.crowd_kit)
+    if args.crowd_kit:
+        sys.path.append(args.crowd_kit)
+    elif args.what == "quality":
+        parser.error("quality is measured beside crowd-kit: name its folder with --crowd-kit")
     if args.what == "quality":
         quality(args.kinds, (args.labels or [100_000])[0], args.annotators, args.seeds, args.skip)
     else:
-        speed(args.labels or [100_000, 1_000_000, 10_000_000], args.annotators, args.iterations, args.largest_beside)
+        speed(
+            args.labels or [100_000, 1_000_000, 10_000_000],
+            args.annotators,
+            args.iterations,
+            args.largest_beside * bool(args.crowd_kit),
+        )
 
 
 if __name__ == "__main__":
