@@ -3,8 +3,8 @@
     python benchmarks/lookalikes.py --crowd-kit DIR [--seeds 5]     # DIR as in benchmarks/aggregation.py
 
 Nothing here is a public data set: only sizes, class balance and difficulty are like theirs. Tasks have two hidden
-dimensions, of which one is the truth with noise and the other misleads; annotators weigh both and have a bias each; 12 %
-are spammers and 3 % adversaries (the model of Welinder et al. 2010, "The Multidimensional Wisdom of Crowds"). So errors
+dimensions, of which one is the truth with noise and the other misleads; annotators weigh both and have a bias; 12 % are
+spammers and 3 % adversaries (the model of Welinder et al. 2010, "The Multidimensional Wisdom of Crowds"). So errors
 hang together on hard tasks, which no aggregation method here assumes. One task in ten is gold.
 """
 
