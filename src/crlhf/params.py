@@ -141,6 +141,7 @@ class RewardsParams(_Section):
     """How line posteriors become a reward."""
 
     prior_correct: Annotated[float, Field(gt=0, lt=1)]
+    lines: Literal["chain", "independent"] = "chain"
     kind: Literal["aligned_score", "p_all_correct"]
     truncation_penalty: Annotated[float, Field(ge=0)]
     min_annotators: Count

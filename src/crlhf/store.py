@@ -102,6 +102,14 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def json_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One dict a row, None for what is missing."""
+    import pandas as pd
+
+    rows = frame.to_dict("records")
+    return [{str(name): None if pd.isna(value) else value for name, value in row.items()} for row in rows]
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON: sorted keys, two spaces, a final newline; NaN and infinity are refused."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
