@@ -15,7 +15,7 @@ from crlhf.stages import PER_POLICY, POLICIES, STAGES
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "crlhf"
 ROOMS = ("annotations", "crowd", "reliability", "rewards", "policy", "evaluation")
-CORE = {"schema", "params", "lines", "store", "errors", "progress", "fetch"}
+CORE = {"schema", "params", "lines", "languages", "store", "errors", "progress", "fetch"}
 FORBIDDEN = {"dagster", "mlflow", "dvc"}
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ast
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crlhf.errors import InputError, MissingInputError
 from crlhf.evaluation.mbpp_file import find_mbpp
+from crlhf.languages import python
 from crlhf.schema import PROBLEMS
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def load_mbpp(path: Path) -> pd.DataFrame:
 def _mbpp_problem(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
     code, tests = _unix(row["code"]), [_unix(test) for test in row["test_list"]]
     try:
-        entry_point = find_entry_point(code, tests)
+        entry_point = python.find_entry_point(code, tests)
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{where}: no entry point: {error}") from None
     return _problem(
@@ -118,26 +118,6 @@ def _mbpp_problem(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
         tests=tests,
         setup_code=_unix(row["test_setup_code"]),
     )
-
-
-def find_entry_point(code: str, tests: Iterable[str]) -> str:
-    """The function or class that `code` defines and `tests` call: the one called in the most tests.
-
-    Of several that are called equally often the one defined last, which in MBPP is the one that uses the others.
-
-    Raises:
-        SyntaxError: `code` or a test cannot be parsed.
-        ValueError: the tests call nothing that `code` defines.
-    """
-    defined = [node.name for node in ast.parse(code).body if isinstance(node, _Definition)]
-    calls: Counter[str] = Counter()
-    for test in tests:
-        nodes = [node.func for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call)]
-        calls.update({node.id for node in nodes if isinstance(node, ast.Name)} & set(defined))
-    if not calls:
-        raise ValueError("the tests call nothing that the program defines")
-    position = {name: at for at, name in enumerate(defined)}
-    return max(calls, key=lambda name: (calls[name], position[name]))
 
 
 def _mbpp_split(where: str, task_id: int) -> str:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from crlhf.errors import ParamsError
-from crlhf.schema import Program
+from crlhf.schema import Program, program_of
 
 Problem = Mapping[str, Any]
 """One row of the table `problems`."""
@@ -120,7 +120,7 @@ class Protocol:
             setup = "\n".join(filter(None, [prompt_helpers(problem["prompt"], problem["entry_point"]), setup]))
             if not is_chat:
                 code = self._fill(self.template, problem) + code
-        return Program(program_id, code, problem["entry_point"], setup, tuple(problem["tests"]))
+        return program_of(problem, code, program_id)._replace(setup_code=setup)
 
     def _check(self, problem: Problem) -> None:
         if problem["kind"] != self.kind:
