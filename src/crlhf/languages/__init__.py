@@ -5,12 +5,12 @@ One package a language; the column `language` of PROBLEMS names it. Nothing here
 
 from __future__ import annotations
 
-from crlhf.languages import python
+from crlhf.languages import python, sql
 from crlhf.languages.language import BrokenLines, Fault, Language, Line
 
 __all__ = ["LANGUAGES", "BrokenLines", "Fault", "Language", "Line", "get_language"]
 
-LANGUAGES: dict[str, Language] = {language.name: language for language in (python,)}
+LANGUAGES: dict[str, Language] = {language.name: language for language in (python, sql)}
 
 
 def get_language(name: str) -> Language:
