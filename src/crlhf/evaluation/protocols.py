@@ -41,9 +41,9 @@ class Protocol:
 
     Attributes:
         id: `<benchmark>/<name>`, never reused for other settings.
-        benchmark: humaneval | mbpp.
+        benchmark: humaneval | mbpp | sql.
         kind: the kind of problem it is for: header (`prompt` is code) | description (`prompt` is a text).
-        template: the model input; `{prompt}` and `{tests[i]}` are filled in from the problem.
+        template: the model input; `{prompt}`, `{tests[i]}` and `{setup}` are filled in from the problem.
         strips_prompt: True: white space at both ends of the prompt is removed first.
         stops: a completion ends before the earliest of these.
         timeout_s: wall time of one program with its tests.
@@ -133,7 +133,12 @@ class Protocol:
         self._check(problem)
         prompt = problem["prompt"].strip() if self.strips_prompt else problem["prompt"]
         try:
-            return template.format(prompt=prompt, tests=problem["tests"], reference=problem.get("reference", ""))
+            return template.format(
+                prompt=prompt,
+                tests=problem["tests"],
+                setup=problem.get("setup_code", ""),
+                reference=problem.get("reference", ""),
+            )
         except IndexError:
             raise ParamsError(
                 f"protocol {self.id} shows more tests than {problem['problem_id']} has ({len(problem['tests'])})"
@@ -295,6 +300,19 @@ _ALL = (
         description=_PAPER_CAVEATS,
         sampling=Sampling(0.8, 0.95, 100, 128),
         ignores_setup_of=("mbpp",),
+    ),
+    Protocol(
+        id="sql/sqlite-v1",
+        benchmark="sql",
+        kind="description",
+        template="-- SQLite\n{setup}\n\n-- {prompt}\n",
+        strips_prompt=True,
+        stops=(";", "\n--", "\n\n\n", _FENCE, "<|endoftext|>"),
+        timeout_s=5.0,
+        description="This project's SQL set: the schema, the question as a comment, one statement as the answer. The "
+        "completion is cut before its first semicolon, also one inside a string. Verdicts are those of the SQLite that "
+        "Python is linked with.",
+        sampling=Sampling(0.0, 1.0, 1, 256),
     ),
 )
 

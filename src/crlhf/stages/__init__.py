@@ -18,12 +18,13 @@ STAGES: dict[str, str] = {
     "ppo": "Tune a LoRA adapter with PPO on the annotated completions",
     "humaneval": "Generate and score HumanEval with the base or the tuned policy",
     "mbpp": "Generate and score MBPP with the base or the tuned policy",
+    "sql": "Generate and score the SQL set with the base or the tuned policy, where params.yaml asks for it",
     "scores": "pass@k of base and tuned with intervals and their paired comparison",
     "report": "One self-contained report in HTML and Markdown",
 }
 """Every stage with one line of help, in pipeline order."""
 
-PER_POLICY = ("humaneval", "mbpp")
+PER_POLICY = ("humaneval", "mbpp", "sql")
 """Stages that are run once for each policy: their instances are `humaneval@base`, `humaneval@tuned`, ..."""
 
 POLICIES = ("base", "tuned")
