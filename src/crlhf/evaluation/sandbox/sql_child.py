@@ -54,13 +54,13 @@ _MESSAGES: tuple[tuple[str, str], ...] = (
     ("ambiguous column", r"^ambiguous column name: (.+)"),
     (
         "misuse of an aggregate",
-        r"^misuse of (?:aggregate|window function|aliased aggregate|aliased window)[^:\w]*:? ?(.+)",
+        r"^misuse of (?:aliased )?(?:aggregate|window)(?: function)?:? (\w+)",
     ),
     ("wrong number of arguments", r"^wrong number of arguments to function (\w+)"),
     ("constraint", r"constraint failed|datatype mismatch"),
     ("too large", r"too big|out of memory|too many|too large|stack overflow|database or disk is full|limit"),
     ("too many steps", r"interrupted"),
-    ("not authorized", r"not authorized|prohibited|authorization denied|cannot open"),
+    ("not authorized", r"not authorized|may not be modified|prohibited|authorization denied|cannot open"),
 )
 REASONS = frozenset([*(reason for reason, _ in _MESSAGES), "SQL error"])
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from crlhf.languages.language import Line
 from crlhf.languages.sql.tokens import Token, tokens_of
 from crlhf.lines import split_lines
 
 _SAME = {"!=": "<>", "==": "="}
+_TYPE_TEXT = "INT INTEGER REAL TEXT NUMERIC BLOB FLOAT DOUBLE VARCHAR CHAR DECIMAL DATE"
+TYPES = frozenset(_TYPE_TEXT.split())
+"""Names that stand behind AS in a CAST."""
 _SILENT = ("AS", "ASC", "INNER", "OUTER", ";")
 
 
@@ -24,13 +30,25 @@ def judgeable_lines(code: str) -> list[int]:
 def plain_lines(code: str) -> list[Line]:
     """The judgeable lines as tokens: keywords in capitals, names in small letters, words that change nothing left out.
 
-    Those are AS, ASC, INNER, OUTER and the semicolon. A token of several lines stands on its first.
+    Those are AS, ASC, INNER, OUTER, the semicolon, and the name that AS gives to a column of the result: what makes
+    use of that name stays. A token of several lines stands on its first.
     """
     by_line: dict[int, list[str]] = {line_no: [] for line_no in judgeable_lines(code)}
-    for token in tokens_of(code):
-        if not token.is_one_of(*_SILENT):
+    tokens = tokens_of(code)
+    for at, token in enumerate(tokens):
+        if not token.is_one_of(*_SILENT) and not _names_a_column(tokens, at):
             by_line[token.line_no].append(plain(token))
     return [Line(line_no, -1, tuple(words)) for line_no, words in by_line.items()]
+
+
+def _names_a_column(tokens: Sequence[Token], at: int) -> bool:
+    """True for `n` in `SELECT COUNT(*) AS n`, not for the name of a table or of a subquery that columns refer to."""
+    if at < 2 or not tokens[at].is_name or tokens[at].word in TYPES or not tokens[at - 1].is_one_of("AS"):
+        return False
+    if at > 2 and tokens[at - 3].is_one_of("FROM", "JOIN"):
+        return False
+    pairs = itertools.pairwise(tokens)
+    return not any(after.text == "." and before.word == tokens[at].word for before, after in pairs)
 
 
 def plain(token: Token) -> str:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from crlhf.languages.sql.lines import plain
+from crlhf.languages.sql.lines import TYPES, plain
 from crlhf.languages.sql.tokens import Token, statements, tokens_of
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 RESULT = "result"
 """The entry point of a script whose last statement is a query: the rows of that query."""
 
-_TYPES = {"INT", "INTEGER", "REAL", "TEXT", "NUMERIC", "BLOB", "FLOAT", "DOUBLE", "VARCHAR", "CHAR", "DECIMAL", "DATE"}
 _QUERIES = ("SELECT", "VALUES")
 _CHANGES = ("INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "ALTER")
 _BEFORE_TABLE = ("FROM", "JOIN", "INTO", "UPDATE", "TABLE")
@@ -66,7 +65,7 @@ def free_names(code: str, entry_point: str) -> set[str]:
     defined: set[str] = set()
     for at, token in enumerate(tokens):
         before, after = tokens[at - 1] if at else None, tokens[at + 1 : at + 3]
-        if not token.is_name or token.word in _TYPES:
+        if not token.is_name or token.word in TYPES:
             continue
         is_alias = before is not None and (before.is_one_of("AS") or _is_bare_alias(tokens, at))
         is_with = [part.word for part in after] == ["AS", "("]
@@ -98,10 +97,10 @@ def _has_columns_of_with(tokens: Sequence[Token], at: int) -> bool:
         return False
     if tokens[at + 1].text != "(":
         return False
-    for token, after in zip(tokens[at + 2 :], tokens[at + 3 :], strict=False):
-        if token.text == ")":
-            return after.is_one_of("AS")
-        if not (token.is_name or token.text == ","):
+    for i in range(at + 2, len(tokens) - 2):
+        if tokens[i].text == ")":
+            return tokens[i + 1].is_one_of("AS") and tokens[i + 2].is_one_of("(", "MATERIALIZED", "NOT")
+        if not (tokens[i].is_name or tokens[i].text == ","):
             return False
     return False
 
