@@ -64,9 +64,12 @@ def test_a_right_query_passes_whatever_its_layout(verdict_of, code):
         ("SELECT n * n\nFROM numbers WHERE (n > 0", ("error", "syntax error", 2, None)),
         ("SELECT n * n\nFROM numbers\nWHERE n = 'open", ("error", "syntax error", 3, None)),
         ("SELECT n *\nm\nFROM numbers", ("error", "no such column", 2, 0)),
+        ("SELECT b\nFROM (SELECT n AS b FROM numbers)\nWHERE n > 0", ("error", "no such column", 3, 0)),  # not line 2
+        ("SELECT a.n\nFROM numbers AS a\nWHERE b.n > 0", ("error", "no such column", 3, 0)),
+        ("SELECT a.n\nFROM numbers a, numbers b\nORDER BY\nn", ("error", "ambiguous column", 4, 0)),
         ("SELECT n\n*\nn FROM\nfigures", ("error", "no such table", 4, 0)),
         ("SELECT n,\nsquare(n) FROM numbers", ("error", "no such function", 2, 0)),
-        ("SELECT a.n\nFROM numbers a, numbers b\nWHERE n > 0", ("error", "ambiguous column", 1, 0)),
+        ("SELECT a.n\nFROM numbers a, numbers b\nWHERE n > 0", ("error", "ambiguous column", 3, 0)),
         ("SELECT n FROM numbers\nWHERE SUM(n) > 0", ("error", "misuse of an aggregate", 2, 0)),
         ("SELECT LENGTH(n,\nn) FROM numbers", ("error", "wrong number of arguments", 1, 0)),
         ("", ("error", "no statement", None, None)),

@@ -46,7 +46,7 @@ def run_checks(program: dict[str, Any], channel: socket) -> SqlOutcome:
     request = {
         "op": "sql",
         "statements": [code[part[0].start : part[-1].end] for part in parts],
-        "ends": [[token.end - part[0].start for token in part] for part in parts],
+        "spans": [[[token.start - part[0].start, token.end - part[0].start] for token in part] for part in parts],
         "table": None if program["entry_point"] == RESULT else program["entry_point"],
     }
     for number, test in enumerate(program["tests"]):

@@ -45,7 +45,9 @@ _WRITING = {
     )
 }  # fmt: skip
 _FORBIDDEN_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "random", "randomblob"}
+_MAX_COLUMNS = 40
 SYNTAX = "syntax error"
+_OF_COLUMNS = ("no such column", "ambiguous column")
 _MESSAGES: tuple[tuple[str, str], ...] = (
     (SYNTAX, r"syntax error|incomplete input|unrecognized token"),
     ("no such table", r"^no such table: (.+)"),
@@ -126,8 +128,12 @@ def _run(connection: sqlite3.Connection, request: dict[str, Any]) -> dict[str, A
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
         reason, name = _read(str(error))
         token_no = None
-        if reason == SYNTAX and statement_no is not None:
-            token_no = _first_bad_token(connection, request, statement_no)
+        if statement_no is not None:
+            script = connection, request["statements"][statement_no], request["spans"][statement_no]
+            if reason == SYNTAX:
+                token_no = _first_bad_token(*script)
+            elif reason in _OF_COLUMNS and name is not None:
+                token_no = _first_bad_column(*script, name)
         return {"bad": [reason, statement_no, token_no, name]}
 
 
@@ -155,23 +161,43 @@ def _read(message: str) -> tuple[str, str | None]:
     return "SQL error", None
 
 
-def _first_bad_token(connection: sqlite3.Connection, request: dict[str, Any], statement_no: int) -> int:
+def _complaint(connection: sqlite3.Connection, statement: str) -> str:
+    """What SQLite says of a statement without executing it; empty when it finds nothing wrong."""
+    try:
+        connection.execute(f"EXPLAIN {statement}")
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _first_bad_token(connection: sqlite3.Connection, statement: str, spans: list[list[int]]) -> int:
     """The token at which a statement stops being SQL: up to the one before, more could follow.
 
     The number of tokens where the statement only breaks off. The parser reads from left to right and stops at the
     first token that cannot follow, so the search may be by halves.
     """
-    statement, ends = request["statements"][statement_no], request["ends"][statement_no]
-
-    def is_beginning(n: int) -> bool:
-        try:
-            connection.execute("EXPLAIN " + statement[: ends[n - 1]])
-        except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
-            return not re.search(r"syntax error|unrecognized token", str(error))
-        return True
-
-    good, bad = 0, len(ends) + 1
+    good, bad = 0, len(spans) + 1
     while bad - good > 1:
         middle = (good + bad) // 2
-        good, bad = (middle, bad) if is_beginning(middle) else (good, middle)
+        complaint = _complaint(connection, statement[: spans[middle - 1][1]])
+        good, bad = (good, middle) if re.search(r"syntax error|unrecognized token", complaint) else (middle, bad)
     return good
+
+
+def _first_bad_column(connection: sqlite3.Connection, statement: str, spans: list[list[int]], name: str) -> int | None:
+    """The first token of this column name that SQLite means: it complains of it with every other one taken away."""
+    words = [statement[start:end].strip('"`[]').upper() for start, end in spans]
+    parts = name.upper().split(".")
+    found: list[tuple[int, int, int]] = []  # token, and the characters of it with its qualifier
+    for at, word in enumerate(words):
+        first = at - 2 if len(parts) > 1 else at
+        is_meant = word == parts[-1] and first >= 0 and (len(parts) == 1 or words[first:at] == [parts[-2], "."])
+        if is_meant and (first == 0 or words[first - 1] not in ("AS", ".")):
+            found.append((at, spans[first][0], spans[at][1]))
+    for at, _, _ in found[:_MAX_COLUMNS]:
+        alone = statement
+        for other, start, end in reversed(found):
+            alone = alone if other == at else f"{alone[:start]}NULL{alone[end:]}"
+        if _read(_complaint(connection, alone))[1] == name:
+            return at
+    return None
