@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crlhf.errors import InputError, MissingInputError
+from crlhf.errors import InputError, MissingInputError, ParamsError
 from crlhf.evaluation import sandbox
 from crlhf.evaluation.near_duplicates import near_duplicates
 from crlhf.evaluation.problems import load_sql
@@ -115,6 +115,11 @@ def test_the_protocol_shows_the_schema_and_the_question_and_ends_at_the_semicolo
     program = protocol.program(row, protocol.cut("SELECT id, name\nFROM employees;\n\n-- Next"), "p")
     assert program.code == "SELECT id, name\nFROM employees"
     assert (program.language, program.entry_point, len(program.tests)) == ("sql", "result", 3)
+
+
+def test_a_protocol_refuses_problems_in_another_language(problems):
+    with pytest.raises(ParamsError, match="mbpp/incoder0-v1 is for problems in python, and sql/1 is in sql"):
+        get_protocol("mbpp/incoder0-v1").model_input(records(problems)[0])
 
 
 GOOD = json.loads(FILE.read_text(encoding="utf-8").splitlines()[0])

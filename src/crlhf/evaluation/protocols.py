@@ -75,6 +75,11 @@ class Protocol:
     ignores_setup_of: tuple[str, ...] = ()
     tab_width: int = 0
 
+    @property
+    def language(self) -> str:
+        """The language that its programs are written in."""
+        return "sql" if self.benchmark == "sql" else "python"
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 over every field but `description`, as 64 hex digits."""
@@ -92,7 +97,7 @@ class Protocol:
             chat_template: of the policy's tokenizer; None asks for plain completion, also under a chat protocol.
 
         Raises:
-            ParamsError: the problem is of the other kind, or has too few tests for the template.
+            ParamsError: the problem is of the other kind or in another language, or has too few tests for the template.
             ValueError: `shots` are not the problems that the protocol names.
         """
         if [shot["problem_id"] for shot in shots] != list(self.shots):
@@ -127,6 +132,11 @@ class Protocol:
             raise ParamsError(
                 f"protocol {self.id} is for problems of kind {self.kind}, and {problem['problem_id']} is of kind "
                 f"{problem['kind']}; choose another protocol in params.yaml"
+            )
+        if problem["language"] != self.language:
+            raise ParamsError(
+                f"protocol {self.id} is for problems in {self.language}, and {problem['problem_id']} is in "
+                f"{problem['language']}; choose another protocol in params.yaml"
             )
 
     def _fill(self, template: str, problem: Problem) -> str:
