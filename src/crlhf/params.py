@@ -26,7 +26,7 @@ class _Section(BaseModel):
 class ProblemsParams(_Section):
     """Which problems are trained on, and where benchmark files are looked for."""
 
-    training: Literal["starter", "mbpp_train"]
+    training: Literal["starter", "mbpp_train", "sql"]
     benchmark_folders: tuple[str, ...] = ()
     near_duplicate_threshold: Probability
 
@@ -216,10 +216,14 @@ class BenchmarkParams(_Section):
 
 
 class BenchmarksParams(_Section):
-    """How base and tuned policy are scored. `temperature` 0 is greedy, and then `n_samples` must be 1."""
+    """How base and tuned policy are scored. `temperature` 0 is greedy, and then `n_samples` must be 1.
+
+    `sql` null: the SQL set is not scored.
+    """
 
     humaneval: BenchmarkParams
     mbpp: BenchmarkParams
+    sql: BenchmarkParams | None = None
     n_samples: Count
     temperature: Annotated[float, Field(ge=0)]
     max_new_tokens: Count

@@ -10,7 +10,8 @@ named `low` and `high` (or ending so) are the ends of a 95 % interval. Times are
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 Dtype = Literal["string", "int64", "float64", "bool", "list<string>", "list<int64>", "list<float32>"]
 
@@ -43,18 +44,20 @@ PROBLEMS = Table(
     "one programming problem, to train on or to be scored on",
     ("problem_id",),
     (
-        Column("problem_id", "string", "`<source>/<number>`, for example `starter/7`, `humaneval/0`, `mbpp/11`"),
-        Column("source", "string", "starter | mbpp | humaneval"),
+        Column("problem_id", "string", "`<source>/<number>`, for example `starter/7`, `mbpp/11`, `sql/3`"),
+        Column("source", "string", "starter | mbpp | humaneval | sql"),
         Column("split", "string", "train | test | validation | prompt, as the source's authors define it"),
-        Column("language", "string", "the language of the program; python"),
+        Column("language", "string", "the language of the program: python | sql"),
         Column(
             "kind", "string", "description: `prompt` is a text; header: `prompt` is code that the completion goes on"
         ),
         Column("prompt", "string", "what the policy is asked, before a protocol turns it into model input"),
-        Column("entry_point", "string", "name of the function or class that the tests call"),
-        Column("setup_code", "string", "code that a test needs before it runs (imports); may be empty"),
+        Column(
+            "entry_point", "string", "what the tests look at: a function or class; in SQL `result`, or a table or view"
+        ),
+        Column("setup_code", "string", "what a test needs before it runs: imports, an SQL schema; may be empty"),
         Column("reference", "string", "a whole program that passes every test"),
-        Column("tests", "list<string>", "Python source of each test, run on its own after the program"),
+        Column("tests", "list<string>", "each test, run on its own: Python source, or for SQL a check database (JSON)"),
     ),
 )
 
@@ -226,7 +229,7 @@ BENCHMARK_SAMPLES = Table(
     "one program written for one benchmark problem, with its verdict",
     ("policy", "problem_id", "sample_no"),
     (
-        Column("benchmark", "string", "humaneval | mbpp"),
+        Column("benchmark", "string", "humaneval | mbpp | sql"),
         Column("protocol", "string", "id of the protocol"),
         Column("policy", "string", "base, or the round that trained it"),
         Column("policy_id", "string", "the policy's full name"),
@@ -287,8 +290,9 @@ def markdown(paths: dict[str, str]) -> str:
 class Program(NamedTuple):
     """A program to be run against tests.
 
-    `code` is the candidate, whole (a header and its completion are joined before). `tests` are run in order, each in
-    the namespace that `code` and then `setup_code` made; the first that fails decides the verdict.
+    `code` is the candidate, whole (a header and its completion are joined before). `tests` are run in order: of
+    Python, each in the namespace that `code` and then `setup_code` made; of SQL, each on a database of its own that
+    `setup_code` and the test make. The first that fails decides the verdict.
     """
 
     program_id: str
@@ -296,6 +300,14 @@ class Program(NamedTuple):
     entry_point: str
     setup_code: str
     tests: tuple[str, ...]
+    language: str = "python"
+
+
+def program_of(problem: Mapping[str, Any], code: str, program_id: str) -> Program:
+    """The whole program `code` with the tests of `problem`, a row of PROBLEMS."""
+    return Program(
+        program_id, code, problem["entry_point"], problem["setup_code"], tuple(problem["tests"]), problem["language"]
+    )
 
 
 class Verdict(NamedTuple):

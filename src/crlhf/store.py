@@ -39,6 +39,7 @@ TABLE_PATHS: dict[str, str] = {
     "ppo_steps": "data/rounds/{round}/ppo_steps.parquet",
     "humaneval": "data/tables/humaneval/{round}.parquet",
     "mbpp": "data/tables/mbpp/{round}.parquet",
+    "sql": "data/tables/sql/{round}.parquet",
 }
 """Where each table lies below the project's root; `{round}` is a round's name, and that of the policy it trained.
 
@@ -52,6 +53,7 @@ _SHARED = {
     "known_verdicts": "validated",
     "humaneval": "benchmark_samples",
     "mbpp": "benchmark_samples",
+    "sql": "benchmark_samples",
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import itertools
 
-from crlhf.crowd.operator_faults import whole_number
-from crlhf.crowd.source import Edit, Source
+from crlhf.languages.python.operator_faults import whole_number
+from crlhf.languages.python.source import Edit, Source
 
 _BLOCKS = (ast.For, ast.While, ast.If, ast.With)
 _SIMPLE = (ast.Return, ast.Assign, ast.AugAssign, ast.Expr, ast.Break, ast.Continue)

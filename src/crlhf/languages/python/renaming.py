@@ -8,10 +8,12 @@ import io
 import keyword
 import re
 import tokenize
+from typing import TYPE_CHECKING
 
-import numpy as np
+from crlhf.languages.python.source import Source, bound_names
 
-from crlhf.crowd.source import Source, bound_names
+if TYPE_CHECKING:
+    import numpy as np
 
 _USUAL_NAMES = (
     "values items data seq elems entries res output answer ans ret total acc count cnt num val value item "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from crlhf.crowd.source import Edit, Source
+from crlhf.languages.python.source import Edit, Source
 
 _ARITHMETIC: dict[type[ast.operator], tuple[str, tuple[str, ...]]] = {
     ast.Add: ("+", ("-",)),

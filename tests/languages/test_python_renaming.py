@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crlhf.crowd.alignment import align, local_names, plain_lines
-from crlhf.crowd.renaming import renamed
+from crlhf.crowd.alignment import align
+from crlhf.languages import python
+from crlhf.languages.python import renamed
 
 PROGRAM = """import math
 LIMIT = 3
@@ -26,8 +27,7 @@ def test_a_renamed_program_does_the_same_and_differs_in_names_only() -> None:
     exec(PROGRAM, mine)
     exec(code, theirs)
     assert mine["area"](2.0) == theirs["area"](2.0)  # type: ignore[operator]
-    names = local_names(code, "area"), local_names(PROGRAM, "area")
-    assert align(plain_lines(code), names[0], plain_lines(PROGRAM), names[1]) == ((), 1.0)
+    assert align(code, PROGRAM, "area", python) == ((), 1.0)
     assert "radius" not in code
     assert "piece" not in code
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import itertools
 
-from crlhf.crowd.operator_faults import whole_number
-from crlhf.crowd.source import Edit, Function, Source, bound_names
+from crlhf.languages.python.operator_faults import whole_number
+from crlhf.languages.python.source import Edit, Function, Source, bound_names
 
 _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "min": ("max",),

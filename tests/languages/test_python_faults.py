@@ -7,8 +7,15 @@ import ast
 import numpy as np
 import pytest
 
-from crlhf.crowd.faults import FAULT_KINDS, inject_faults, possible_faults
-from crlhf.lines import judgeable_lines
+from crlhf.crowd import faults
+from crlhf.languages import python
+from crlhf.languages.python import fault_kinds as FAULT_KINDS
+from crlhf.languages.python import judgeable_lines, possible_faults
+
+
+def inject_faults(program, seed, n):
+    return faults.inject_faults(program, seed, n, python)
+
 
 BY_HAND = [
     ("arithmetic_operator", "def f(a, b):\n    return a + b", "    return a - b"),

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crlhf.lines import judgeable_lines, sha256_text, split_lines
+from crlhf.languages.python import judgeable_lines
+from crlhf.lines import sha256_text, split_lines
 
 
 def test_blank_lines_and_comments_are_not_judged():
