@@ -113,7 +113,7 @@ class CrowdParams(_Section):
 
 
 class PageParams(_Section):
-    """The annotation page: mixing, extra verdicts, leases, pay. Pay is per submitted completion and per hour of work."""
+    """The annotation page: mixing, extra verdicts, leases, and pay: per submitted completion, and per hour of work."""
 
     honeypot_rate: Annotated[float, Field(ge=0, lt=1)]
     max_extra_verdicts: Annotated[int, Field(ge=0)]

@@ -33,10 +33,9 @@ def test_each_answer_is_claimed_once(database):
         assert collection.unfinished(connection) == [one, two]
         collection.mark_written(connection, one, "0001-page.jsonl")
         assert collection.unfinished(connection) == [two]
-        rows = [
-            (row["annotator_id"], row["completion_id"]) for c in (one, two) for row in collection.rows_of(connection, c)
-        ]
-    assert len(set(rows)) == n
+        rows = [row for claimed in (one, two) for row in collection.rows_of(connection, claimed)]
+    assert len({(row["annotator_id"], row["completion_id"]) for row in rows}) == n
+    assert len(rows) == 3 * n  # each item has three judgeable lines
 
 
 def test_a_backup_restores_to_the_same_rows_in_either_database(database, tmp_path):

@@ -64,8 +64,8 @@ def submit(connection: Connection, annotator_id: str, sent: Submission, rules: R
         now: seconds since 1970.
 
     Raises:
-        RefusedError: 404 the item is not one that this annotator was given; 409 the key belongs to another answer; 422 a
-            line is not one of the item's judgeable lines, or it is not said whether any is wrong.
+        RefusedError: 404 the item is not one that this annotator was given; 409 the key belongs to another answer;
+            422 a line is not one of the item's judgeable lines, or it is not said whether any is wrong.
     """
     mine = (leases.c.lease_id == sent.lease_id) & (leases.c.annotator_id == annotator_id)
     lease = connection.execute(select(leases, items.c.line_nos).join(items).where(mine)).mappings().one_or_none()

@@ -103,7 +103,7 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
     try:
         engine = create_engine(address, pool_size=20, max_overflow=20, pool_timeout=30)
     except (NoSuchModuleError, ModuleNotFoundError):
-        raise InputError(f"{shown}: PostgreSQL needs psycopg: pip install 'crlhf[postgres]'") from None
+        raise InputError(f"{shown}: the page talks to PostgreSQL through psycopg only") from None
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -11,11 +11,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from crlhf.errors import InputError
 from crlhf.web import audit
-from crlhf.web.tables import annotators, invitations, items, leases, operators, sessions
+from crlhf.web.tables import annotators, invitations, items, leases, operators, practice, sessions
 
 INVITATION_S = 14 * 86400.0
 ANNOTATOR_SESSION_S = 30 * 86400.0
@@ -144,9 +144,9 @@ def operator_of(connection: Connection, session_token: str, now: float) -> str |
     return connection.scalar(query)
 
 
-def end_session(connection: Connection, session_token: str) -> None:
-    """Sign out."""
-    connection.execute(delete(sessions).where(sessions.c.token_sha256 == token_sha256(session_token)))
+def end_sessions(connection: Connection, role: str, subject: str) -> None:
+    """Sign someone out everywhere."""
+    connection.execute(delete(sessions).where(sessions.c.role == role, sessions.c.subject == subject))
 
 
 def read_guide(connection: Connection, annotator_id: str, now: float) -> None:
@@ -219,3 +219,23 @@ def sign_in(connection: Connection, name: str, key: str, now: float) -> str | No
         return None
     audit.note(connection, now, f"operator:{name}", "sign-in")
     return _open_session(connection, "operator", name, now + OPERATOR_SESSION_S)
+
+
+def practise(
+    connection: Connection, annotator_id: str, number: int, wrong_line_nos: list[int], n_lessons: int, now: float
+) -> None:
+    """Keep the answer to training item `number` (1, 2, ...); after the last one the training is over."""
+    this = (practice.c.annotator_id == annotator_id) & (practice.c.number == number)
+    connection.execute(delete(practice).where(this))
+    row = {"annotator_id": annotator_id, "number": number, "wrong_line_nos": wrong_line_nos, "answered_at": now}
+    connection.execute(insert(practice), row)
+    done = connection.scalar(select(func.count()).where(practice.c.annotator_id == annotator_id))
+    if done == n_lessons:
+        me = annotators.c.annotator_id == annotator_id
+        connection.execute(update(annotators).where(me, annotators.c.trained_at.is_(None)).values(trained_at=now))
+
+
+def practised(connection: Connection, annotator_id: str) -> dict[int, list[int]]:
+    """The answers to training items: number to marked lines."""
+    mine = practice.c.annotator_id == annotator_id
+    return dict(connection.execute(select(practice.c.number, practice.c.wrong_line_nos).where(mine)).tuples().all())

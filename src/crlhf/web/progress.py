@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, case, func, select
 
-from crlhf.web.collection import n_waiting
 from crlhf.web.tables import annotators, answers, items, settings
 
 
@@ -137,6 +136,3 @@ def set_paused(connection: Connection, paused: bool) -> None:
 def n_answers(connection: Connection) -> int:
     """Submitted answers, honeypots included."""
     return connection.scalar(select(func.count()).where(answers.c.status == "submitted")) or 0
-
-
-__all__ = ["Round", "Worker", "costs", "is_paused", "n_answers", "n_waiting", "rounds", "set_paused", "workers"]

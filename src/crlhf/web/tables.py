@@ -67,6 +67,7 @@ annotators = Table(
     Column("invited_at", Float, nullable=False),
     Column("joined_at", Float),
     Column("guide_at", Float),
+    Column("trained_at", Float),
     Column("work_started_at", Float),  # of the present sitting
     Column("seen_at", Float),
     Column("order_seed", Integer, nullable=False),  # of the order in which items come
