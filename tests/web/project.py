@@ -1,4 +1,4 @@
-"""A small project for the page: the starter set's first problems, completions that people could have sampled, honeypots."""
+"""A small project for the page: problems of the starter set, hand-made completions, and honeypots."""
 
 import shutil
 from pathlib import Path

@@ -130,7 +130,7 @@ class Routes(APIRouter):
             Access.OPERATOR: guard_operator,
         }
         content = {"text/html": {"schema": {"type": "string"}}}
-        seen_other: dict[int | str, dict[str, Any]] = {303: {"description": "see the page named in Location"}}
+        seen_other: dict[int | str, dict[str, Any]] = {303: {"description": "see the page named in Location", "content": content}}
         return self.api_route(
             path,
             methods=[method],

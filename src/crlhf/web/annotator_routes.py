@@ -22,7 +22,7 @@ _JSON = {200: {"content": {"application/json": {}}}}
 
 def see(path: str) -> RedirectResponse:
     """Go on with GET at `path`."""
-    return RedirectResponse(path, status_code=303)
+    return RedirectResponse(path, status_code=303, headers={"content-type": "text/html; charset=utf-8"})
 
 
 def _next_step(me: Any) -> str | None:

@@ -29,7 +29,7 @@ class CodeLine(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def code_lines(code: str, language: str, line_nos: tuple[int, ...]) -> tuple[CodeLine, ...]:
-    """Every line of `code`, in order.
+    """Every line of `code`, in order, but the empty one after a last newline.
 
     Args:
         code: the program.
@@ -45,6 +45,8 @@ def code_lines(code: str, language: str, line_nos: tuple[int, ...]) -> tuple[Cod
             if piece:
                 html = safe_text(piece)
                 parts[-1].append(Markup('<span class="{}">{}</span>').format(css, html) if css else html)
+    if code.endswith("\n"):
+        parts.pop()  # what follows the last newline is no line to look at
     return tuple(CodeLine(no, no in judged, Markup("").join(line)) for no, line in enumerate(parts, 1))
 
 
