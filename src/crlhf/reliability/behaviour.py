@@ -90,7 +90,7 @@ def _same_mistakes(annotations: pd.DataFrame, items: pd.DataFrame) -> list[tuple
 
 def _codes(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
     grouped = frame.groupby(columns, sort=True)
-    return grouped.ngroup().to_numpy(), [str(name if isinstance(name, str) else name[0]) for name in grouped.groups]
+    return grouped.ngroup().to_numpy(), [str(name[0] if isinstance(name, tuple) else name) for name in grouped.groups]
 
 
 def _known_right(annotations: pd.DataFrame, items: pd.DataFrame, line: np.ndarray, n_lines: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from crlhf.web.page import Page
 from crlhf.web.refusals import RefusedError
 
 Endpoint = Callable[..., Any]
+Responses = dict[int | str, dict[str, Any]]
 
 
 class Access(StrEnum):
@@ -102,7 +103,7 @@ def guard_operator(request: Request) -> None:
 
 
 _STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429)
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+_REFUSALS: Responses = {
     status: {"description": "refused, with a sentence", "content": {"text/html": {"schema": {"type": "string"}}}}
     for status in _STATUSES
 }
@@ -130,7 +131,7 @@ class Routes(APIRouter):
             Access.OPERATOR: guard_operator,
         }
         content = {"text/html": {"schema": {"type": "string"}}}
-        seen_other: dict[int | str, dict[str, Any]] = {303: {"description": "see the page named in Location", "content": content}}
+        seen_other: Responses = {303: {"description": "see the page named in Location", "content": content}}
         return self.api_route(
             path,
             methods=[method],

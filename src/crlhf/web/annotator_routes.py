@@ -9,7 +9,7 @@ from fastapi import Form, Path
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from crlhf.web import assignment, people, privacy, progress
-from crlhf.web.access import Access, Me, PageHere, Routes
+from crlhf.web.access import Access, Me, PageHere, Responses, Routes
 from crlhf.web.answers import ERROR_TYPES, n_answered, submit
 from crlhf.web.forms import AnswerForm, JoinForm, LinesForm
 from crlhf.web.lessons import TRAINING, WORKED
@@ -17,7 +17,7 @@ from crlhf.web.page import Page
 from crlhf.web.refusals import RefusedError
 
 routes = Routes()
-_JSON = {200: {"content": {"application/json": {}}}}
+_JSON: Responses = {200: {"content": {"application/json": {}}}}
 
 
 def see(path: str) -> RedirectResponse:

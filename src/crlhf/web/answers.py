@@ -80,7 +80,7 @@ def submit(connection: Connection, annotator_id: str, sent: Submission, rules: R
     if connection.scalar(key_used) is not None:
         raise RefusedError(409, "This form was sent before with another answer. Reload the page and answer again.")
     marked = _checked_lines(sent, lease["line_nos"])
-    row = _row(annotator_id, lease, sent, marked, rules, now)
+    row = _row(annotator_id, dict(lease), sent, marked, rules, now)
     answer_no = connection.execute(insert(answers).returning(answers.c.answer_no), row).scalar_one()
     connection.execute(update(leases).where(mine).values(is_running=False))
     change = int(not sent.is_skipped) - int(lease["is_running"])
@@ -136,7 +136,7 @@ _SHOWN = (items.c.problem_id, items.c.code_sha256, items.c.line_nos, items.c.is_
 def submitted(connection: Connection, *conditions: ColumnElement[bool]) -> list[Mapping[str, Any]]:
     """Answers with what they were about, in the order in which they came; skipped ones are not among them."""
     query = select(answers, *_SHOWN).join(items).where(answers.c.status == "submitted", *conditions)
-    return list(connection.execute(query.order_by(answers.c.answer_no)).mappings())
+    return [dict(row) for row in connection.execute(query.order_by(answers.c.answer_no)).mappings()]
 
 
 def annotation_rows(found: Iterable[Mapping[str, Any]], *, batch_id: str = "page") -> Iterator[dict[str, Any]]:

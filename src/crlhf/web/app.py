@@ -65,7 +65,7 @@ def create_app(page: Page) -> FastAPI:
     missing = undeclared(app)
     if missing:
         raise RuntimeError(f"routes without declared access: {missing}")
-    app.add_middleware(Shell, public_url=page.settings.public_url)  # type: ignore[arg-type]
+    app.add_middleware(Shell, public_url=page.settings.public_url)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -143,7 +143,7 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
         .first()
     )
     if running is not None:
-        return Task(running["lease_id"], running["started_at"], running)
+        return Task(running["lease_id"], running["started_at"], dict(running))
     me = annotators.c.annotator_id == annotator_id
     order, position = connection.execute(select(annotators.c.order_seed, annotators.c.n_assigned).where(me)).one()
     tasks = _candidates(connection, annotator_id, is_honeypot=False)
@@ -155,7 +155,7 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
     connection.execute(update(annotators).where(me).values(n_assigned=position + 1))
     this = items.c.completion_id == chosen["completion_id"]
     connection.execute(update(items).where(this).values(n_taken=items.c.n_taken + 1))
-    return Task(_lease(connection, annotator_id, chosen["completion_id"], position, rules, now), now, chosen)
+    return Task(_lease(connection, annotator_id, chosen["completion_id"], position, rules, now), now, dict(chosen))
 
 
 def free_expired(connection: Connection, now: float) -> None:
@@ -199,10 +199,10 @@ def _lease(
     """Open an item for someone; an expired lease of the pair runs again, so that an answer sent late finds it."""
     times = {"position": position, "started_at": now, "expires_at": now + rules.lease_s, "is_running": True}
     pair = (leases.c.annotator_id == annotator_id) & (leases.c.completion_id == completion_id)
-    lease_id = connection.scalar(select(leases.c.lease_id).where(pair))
-    if lease_id is not None:
+    earlier: str | None = connection.scalar(select(leases.c.lease_id).where(pair))
+    if earlier is not None:
         connection.execute(update(leases).where(pair).values(times))
-        return lease_id
+        return earlier
     lease_id = secrets.token_hex(16)
     row = {"lease_id": lease_id, "annotator_id": annotator_id, "completion_id": completion_id}
     connection.execute(insert(leases), row | times)

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from crlhf.errors import InputError
 from crlhf.web import audit, charts, exports, people, privacy, progress
-from crlhf.web.access import Access, Operator, PageHere, Routes
+from crlhf.web.access import Access, Operator, PageHere, Responses, Routes
 from crlhf.web.annotator_routes import see, set_session
 from crlhf.web.collection import n_waiting
 from crlhf.web.forms import AnnotatorId, DeleteForm, InviteForm, PauseForm, SignInForm
@@ -19,9 +19,9 @@ from crlhf.web.refusals import RefusedError
 
 routes = Routes()
 _HOME = "/operator"
-_JSON = {200: {"content": {"application/json": {}}}}
-_LINES = {200: {"content": {"application/x-ndjson": {}}}}
-_CSV = {200: {"content": {"text/csv": {}}}}
+_JSON: Responses = {200: {"content": {"application/json": {}}}}
+_LINES: Responses = {200: {"content": {"application/x-ndjson": {}}}}
+_CSV: Responses = {200: {"content": {"text/csv": {}}}}
 Whom = Annotated[AnnotatorId, Path()]
 
 
