@@ -34,7 +34,7 @@ def work_off(database, annotator_id, now=0.0, rules=RULES):
 def n_taken(database):
     with database.read() as connection:
         rows = connection.execute(select(items_table.c.completion_id, items_table.c.n_taken))
-        return dict(rows.tuples().all())
+        return dict(rows.all())
 
 
 def test_every_completion_gets_k_verdicts_and_nobody_sees_one_twice(database):

@@ -70,7 +70,7 @@ def test_every_answer_that_was_accepted_survives_kill_9(project):
     server.wait()
     database = open_database(default_url(project))
     with database.read() as connection:
-        kept = set(connection.execute(select(answers.c.annotator_id, answers.c.idempotency_key)).tuples())
+        kept = set(connection.execute(select(answers.c.annotator_id, answers.c.idempotency_key)))
     database.close()
     assert len(accepted) >= 60
     assert set(accepted) <= kept

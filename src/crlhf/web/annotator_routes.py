@@ -131,7 +131,7 @@ def task(page: PageHere, me: Me) -> Response:
     if step is not None:
         return see(step)
     now = page.clock()
-    with page.database.write() as connection:
+    with page.database.write(is_durable=False) as connection:
         if progress.is_paused(connection):
             return HTMLResponse(page.draw("paused"))
         given = assignment.next_task(connection, me["annotator_id"], page.settings.rules, now)

@@ -10,9 +10,9 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
-from crlhf.web.assignment import Rules
+from crlhf.web.assignment import Rules, change_taken
 from crlhf.web.refusals import RefusedError
 from crlhf.web.tables import answers, items, leases
 
@@ -53,6 +53,21 @@ class Receipt(NamedTuple):
     is_new: bool
 
 
+_LEASE = (
+    select(leases, items.c.line_nos)
+    .join(items)
+    .where(leases.c.lease_id == bindparam("lease_id"), leases.c.annotator_id == bindparam("me"))
+)
+_FIRST = select(answers.c.answer_no).where(
+    answers.c.annotator_id == bindparam("me"), answers.c.completion_id == bindparam("id")
+)
+_SAME_KEY = select(answers.c.answer_no).where(
+    answers.c.annotator_id == bindparam("me"), answers.c.idempotency_key == bindparam("key")
+)
+_KEEP = insert(answers).returning(answers.c.answer_no)
+_END_LEASE = update(leases).where(leases.c.lease_id == bindparam("lease")).values(is_running=False)
+
+
 def submit(connection: Connection, annotator_id: str, sent: Submission, rules: Rules, now: float) -> Receipt:
     """Accept an answer.
 
@@ -67,25 +82,20 @@ def submit(connection: Connection, annotator_id: str, sent: Submission, rules: R
         RefusedError: 404 the item is not one that this annotator was given; 409 the key belongs to another answer;
             422 a line is not one of the item's judgeable lines, or it is not said whether any is wrong.
     """
-    mine = (leases.c.lease_id == sent.lease_id) & (leases.c.annotator_id == annotator_id)
-    lease = connection.execute(select(leases, items.c.line_nos).join(items).where(mine)).mappings().one_or_none()
+    lease = connection.execute(_LEASE, {"lease_id": sent.lease_id, "me": annotator_id}).mappings().one_or_none()
     if lease is None:
         raise RefusedError(404, "This item is not one of yours.")
-    by_me = answers.c.annotator_id == annotator_id
-    this = answers.c.completion_id == lease["completion_id"]
-    first = connection.scalar(select(answers.c.answer_no).where(by_me, this))
+    completion_id = lease["completion_id"]
+    first = connection.scalar(_FIRST, {"me": annotator_id, "id": completion_id})
     if first is not None:
         return Receipt(first, False)
-    key_used = select(answers.c.answer_no).where(by_me, answers.c.idempotency_key == sent.idempotency_key)
-    if connection.scalar(key_used) is not None:
+    if connection.scalar(_SAME_KEY, {"me": annotator_id, "key": sent.idempotency_key}) is not None:
         raise RefusedError(409, "This form was sent before with another answer. Reload the page and answer again.")
     marked = _checked_lines(sent, lease["line_nos"])
     row = _row(annotator_id, dict(lease), sent, marked, rules, now)
-    answer_no = connection.execute(insert(answers).returning(answers.c.answer_no), row).scalar_one()
-    connection.execute(update(leases).where(mine).values(is_running=False))
-    change = int(not sent.is_skipped) - int(lease["is_running"])
-    its_item = items.c.completion_id == lease["completion_id"]
-    connection.execute(update(items).where(its_item).values(n_taken=items.c.n_taken + change))
+    answer_no = connection.execute(_KEEP, row).scalar_one()
+    connection.execute(_END_LEASE, {"lease": sent.lease_id})
+    change_taken(connection, completion_id, int(not sent.is_skipped) - int(lease["is_running"]))
     return Receipt(answer_no, True)
 
 

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, insert, select, update
 
 from crlhf.errors import IntegrityError
 from crlhf.web.sources import ShownItem
@@ -67,7 +67,7 @@ def sync_items(connection: Connection, shown: Sequence[ShownItem], rules: Rules)
     Raises:
         IntegrityError: an item is known by the same id with another code.
     """
-    known = dict(connection.execute(select(items.c.completion_id, items.c.code_sha256)).tuples().all())
+    known = dict(connection.execute(select(items.c.completion_id, items.c.code_sha256)).all())
     for one in shown:
         if known.get(one.completion_id, one.code_sha256) != one.code_sha256:
             raise IntegrityError(f"item {one.completion_id}: its code is not the one that annotators were shown before")
@@ -126,6 +126,34 @@ def is_honeypot_turn(order_seed: int, position: int, rate: float) -> bool:
     return position % BLOCK in draw.sample(range(BLOCK), n)
 
 
+_ME = annotators.c.annotator_id == bindparam("me")
+_RUNNING = (
+    select(leases.c.lease_id, leases.c.started_at, leases.c.completion_id)
+    .where(leases.c.annotator_id == bindparam("me"), leases.c.is_running)
+    .limit(1)
+)
+_ORDER = select(annotators.c.order_seed, annotators.c.n_assigned).where(_ME)
+_COUNT_TURN = update(annotators).where(_ME).values(n_assigned=annotators.c.n_assigned + 1)
+_ITEM = select(items).where(items.c.completion_id == bindparam("id"))
+_CHANGE_TAKEN = (
+    update(items).where(items.c.completion_id == bindparam("id")).values(n_taken=items.c.n_taken + bindparam("change"))
+)
+_EXPIRE = (
+    update(leases)
+    .where(leases.c.is_running, leases.c.expires_at <= bindparam("now"))
+    .values(is_running=False)
+    .returning(leases.c.completion_id)
+)
+_CANDIDATES = (
+    select(items.c.completion_id, items.c.n_taken)
+    .where(items.c.is_honeypot == bindparam("is_honeypot"), items.c.is_open, items.c.n_taken < items.c.n_wanted)
+    .where(~exists().where(answers.c.annotator_id == bindparam("me"), answers.c.completion_id == items.c.completion_id))
+    .order_by(items.c.n_taken, items.c.shuffle)
+    .limit(_CHOICE)
+)
+"""The least judged items of a kind that the annotator has not answered."""
+
+
 def next_task(connection: Connection, annotator_id: str, rules: Rules, now: float) -> Task | None:
     """The item that the annotator has open, or a new one, or None when nothing is left for them.
 
@@ -136,61 +164,50 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
         now: seconds since 1970.
     """
     free_expired(connection, now)
-    mine = (leases.c.annotator_id == annotator_id) & leases.c.is_running
-    running = (
-        connection.execute(select(leases.c.lease_id, leases.c.started_at, items).join(items).where(mine))
-        .mappings()
-        .first()
-    )
+    running = connection.execute(_RUNNING, {"me": annotator_id}).one_or_none()
     if running is not None:
-        return Task(running["lease_id"], running["started_at"], dict(running))
-    me = annotators.c.annotator_id == annotator_id
-    order, position = connection.execute(select(annotators.c.order_seed, annotators.c.n_assigned).where(me)).one()
-    tasks = _candidates(connection, annotator_id, is_honeypot=False)
-    honeypots = _candidates(connection, annotator_id, is_honeypot=True)
+        return Task(running.lease_id, running.started_at, _item(connection, running.completion_id))
+    order, position = connection.execute(_ORDER, {"me": annotator_id}).one()
+    tasks, honeypots = (
+        connection.execute(_CANDIDATES, {"me": annotator_id, "is_honeypot": kind}).all() for kind in (False, True)
+    )
     if not tasks:
         return None  # honeypots alone would be work for nothing
     wants_honeypot = is_honeypot_turn(order, position, rules.honeypot_rate)
     chosen = _pick(honeypots if wants_honeypot and honeypots else tasks, order)
-    connection.execute(update(annotators).where(me).values(n_assigned=position + 1))
-    this = items.c.completion_id == chosen["completion_id"]
-    connection.execute(update(items).where(this).values(n_taken=items.c.n_taken + 1))
-    return Task(_lease(connection, annotator_id, chosen["completion_id"], position, rules, now), now, dict(chosen))
+    connection.execute(_COUNT_TURN, {"me": annotator_id})
+    change_taken(connection, chosen, 1)
+    lease_id = _lease(connection, annotator_id, chosen, position, rules, now)
+    return Task(lease_id, now, _item(connection, chosen))
+
+
+def _item(connection: Connection, completion_id: str) -> dict[str, Any]:
+    return dict(connection.execute(_ITEM, {"id": completion_id}).mappings().one())
 
 
 def free_expired(connection: Connection, now: float) -> None:
     """End the leases whose time is over; an answer that comes later still counts."""
-    is_over = leases.c.is_running & (leases.c.expires_at <= now)
-    ended = (
-        connection.execute(update(leases).where(is_over).values(is_running=False).returning(leases.c.completion_id))
-        .scalars()
-        .all()
-    )
-    for completion_id in ended:
-        this = items.c.completion_id == completion_id
-        connection.execute(update(items).where(this).values(n_taken=items.c.n_taken - 1))
+    for completion_id in connection.scalars(_EXPIRE, {"now": now}).all():
+        change_taken(connection, completion_id, -1)
 
 
-def _candidates(connection: Connection, annotator_id: str, *, is_honeypot: bool) -> Sequence[RowMapping]:
-    """The least judged items of a kind that the annotator has not answered."""
-    answered = select(answers.c.completion_id).where(answers.c.annotator_id == annotator_id)
-    query = (
-        select(items)
-        .where(items.c.is_honeypot == is_honeypot, items.c.is_open, items.c.n_taken < items.c.n_wanted)
-        .where(items.c.completion_id.not_in(answered))
-        .order_by(items.c.n_taken, items.c.shuffle)
-        .limit(_CHOICE)
-    )
-    return connection.execute(query).mappings().all()
+def change_taken(connection: Connection, completion_id: str, change: int) -> None:
+    """Count a verdict or a running lease of an item more, or less."""
+    connection.execute(_CHANGE_TAKEN, {"id": completion_id, "change": change})
 
 
-def _pick(candidates: Sequence[RowMapping], order_seed: int) -> RowMapping:
+def _pick(candidates: Sequence[Row[tuple[str, int]]], order_seed: int) -> str:
     """One of the least judged, by a hash that differs between annotators."""
 
-    def place(item: RowMapping) -> tuple[int, str]:
-        return item["n_taken"], hashlib.sha256(f"{order_seed}/{item['completion_id']}".encode()).hexdigest()
+    def place(item: Row[tuple[str, int]]) -> tuple[int, str]:
+        return item.n_taken, hashlib.sha256(f"{order_seed}/{item.completion_id}".encode()).hexdigest()
 
-    return min(candidates, key=place)
+    return str(min(candidates, key=place).completion_id)
+
+
+_PAIR = (leases.c.annotator_id == bindparam("me")) & (leases.c.completion_id == bindparam("id"))
+_EARLIER = select(leases.c.lease_id).where(_PAIR)
+_NEW_LEASE = insert(leases)
 
 
 def _lease(
@@ -198,12 +215,12 @@ def _lease(
 ) -> str:
     """Open an item for someone; an expired lease of the pair runs again, so that an answer sent late finds it."""
     times = {"position": position, "started_at": now, "expires_at": now + rules.lease_s, "is_running": True}
-    pair = (leases.c.annotator_id == annotator_id) & (leases.c.completion_id == completion_id)
-    earlier: str | None = connection.scalar(select(leases.c.lease_id).where(pair))
+    pair = {"me": annotator_id, "id": completion_id}
+    earlier: str | None = connection.scalar(_EARLIER, pair)
     if earlier is not None:
-        connection.execute(update(leases).where(pair).values(times))
+        connection.execute(update(leases).where(_PAIR).values(times), pair)
         return earlier
     lease_id = secrets.token_hex(16)
     row = {"lease_id": lease_id, "annotator_id": annotator_id, "completion_id": completion_id}
-    connection.execute(insert(leases), row | times)
+    connection.execute(_NEW_LEASE, row | times)
     return lease_id

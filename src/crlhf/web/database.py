@@ -51,15 +51,19 @@ class Database:
                 yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that no other one overlaps; it is on the disk when the block ends, or undone on an error."""
+    def write(self, *, is_durable: bool = True) -> Iterator[Connection]:
+        """A transaction that no other one overlaps; it is on the disk when the block ends, or undone on an error.
+
+        With `is_durable` False the block ends before SQLite has flushed: kill -9 loses nothing then either, a power cut
+        may. It is for what can be done again, such as giving an item out.
+        """
         if not self.is_sqlite:
             with self.engine.begin() as connection:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
                 yield connection
             return
         with self._turn, self.engine.connect() as opened:
-            connection = opened.execution_options(crlhf_begin="BEGIN IMMEDIATE")
+            connection = opened.execution_options(crlhf_begin="BEGIN IMMEDIATE", crlhf_is_durable=is_durable)
             with connection.begin():
                 yield connection
 
@@ -124,7 +128,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("crlhf_begin", "BEGIN"))
+    options = connection.get_execution_options()
+    cursor = connection.connection.cursor()
+    if "crlhf_is_durable" in options:  # said before each write, because connections are used again
+        cursor.execute(f"PRAGMA synchronous={'FULL' if options['crlhf_is_durable'] else 'NORMAL'}")
+    cursor.execute(options.get("crlhf_begin", "BEGIN"))
+    cursor.close()
 
 
 def _make_tables(database: Database, shown: str) -> None:

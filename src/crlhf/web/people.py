@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, insert, select, update
 
 from crlhf.errors import InputError
 from crlhf.web import audit
@@ -123,15 +123,18 @@ def _open_session(connection: Connection, role: str, subject: str, expires_at: f
     return token
 
 
+_ANNOTATOR_OF = (
+    select(annotators)
+    .join(sessions, sessions.c.subject == annotators.c.annotator_id)
+    .where(sessions.c.token_sha256 == bindparam("token"), sessions.c.role == "annotator")
+    .where(sessions.c.expires_at > bindparam("now"), annotators.c.state == "active")
+)
+
+
 def annotator_of(connection: Connection, session_token: str, now: float) -> RowMapping | None:
     """The annotator whom a session belongs to, or None: unknown, expired, an operator's, or revoked."""
-    query = (
-        select(annotators)
-        .join(sessions, sessions.c.subject == annotators.c.annotator_id)
-        .where(sessions.c.token_sha256 == token_sha256(session_token), sessions.c.role == "annotator")
-        .where(sessions.c.expires_at > now, annotators.c.state == "active")
-    )
-    return connection.execute(query).mappings().one_or_none()
+    token = {"token": token_sha256(session_token), "now": now}
+    return connection.execute(_ANNOTATOR_OF, token).mappings().one_or_none()
 
 
 def operator_of(connection: Connection, session_token: str, now: float) -> str | None:
@@ -238,4 +241,4 @@ def practise(
 def practised(connection: Connection, annotator_id: str) -> dict[int, list[int]]:
     """The answers to training items: number to marked lines."""
     mine = practice.c.annotator_id == annotator_id
-    return dict(connection.execute(select(practice.c.number, practice.c.wrong_line_nos).where(mine)).tuples().all())
+    return dict(connection.execute(select(practice.c.number, practice.c.wrong_line_nos).where(mine)).all())
