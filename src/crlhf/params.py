@@ -113,6 +113,19 @@ class CrowdParams(_Section):
         return self
 
 
+class PageParams(_Section):
+    """The annotation page: mixing, extra verdicts, leases, and pay: per submitted completion, and per hour of work."""
+
+    honeypot_rate: Annotated[float, Field(ge=0, lt=1)]
+    max_extra_verdicts: Annotated[int, Field(ge=0)]
+    target_sd: Positive
+    lease_minutes: Positive
+    session_goal: Count
+    pay_per_completion: Annotated[float, Field(ge=0)] = 0.0
+    pay_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    currency: str = "EUR"
+
+
 class ValidationParams(_Section):
     """Bounds of the plausible. Durations are seconds of one completion."""
 
@@ -269,6 +282,7 @@ class Params(_Section):
     sandbox: SandboxParams
     honeypots: HoneypotsParams
     crowd: CrowdParams
+    page: PageParams
     validation: ValidationParams
     reliability: ReliabilityParams
     rewards: RewardsParams
