@@ -20,7 +20,8 @@ from urllib.parse import urlencode
 
 from sqlalchemy import select
 
-from crlhf.lines import judgeable_lines, sha256_text
+from crlhf.languages.python import judgeable_lines
+from crlhf.lines import sha256_text
 from crlhf.web import people
 from crlhf.web.app import create_app
 from crlhf.web.assignment import Rules

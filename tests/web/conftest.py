@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crlhf.lines import judgeable_lines, sha256_text
+from crlhf.languages.python import judgeable_lines
+from crlhf.lines import sha256_text
 from crlhf.web import assignment, people
 from crlhf.web.database import open_database
 from crlhf.web.sources import ShownItem

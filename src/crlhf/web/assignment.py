@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
 from crlhf.errors import IntegrityError
 from crlhf.web.sources import ShownItem
@@ -196,10 +196,10 @@ def change_taken(connection: Connection, completion_id: str, change: int) -> Non
     connection.execute(_CHANGE_TAKEN, {"id": completion_id, "change": change})
 
 
-def _pick(candidates: Sequence[Row[tuple[str, int]]], order_seed: int) -> str:
+def _pick(candidates: Sequence[Any], order_seed: int) -> str:
     """One of the least judged, by a hash that differs between annotators."""
 
-    def place(item: Row[tuple[str, int]]) -> tuple[int, str]:
+    def place(item: Any) -> tuple[int, str]:
         return item.n_taken, hashlib.sha256(f"{order_seed}/{item.completion_id}".encode()).hexdigest()
 
     return str(min(candidates, key=place).completion_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from crlhf.lines import judgeable_lines
+from crlhf.languages.python import judgeable_lines
 
 
 class Lesson(NamedTuple):
