@@ -171,4 +171,5 @@ HASHES = {
     "mbpp/incoder0-v1": "08b9aabb246d",
     "mbpp/orig3-v1": "9476ba2d268f",
     "mbpp/paper-crlhf-v1": "03ef9eafe357",
+    "sql/sqlite-v1": "8b4af6d4a253",
 }
