@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crlhf.commands import crowd, data, project
+from crlhf.commands import crowd, data, project, scores
 
 VERBS: tuple[click.Command, ...] = (
     project.schema,
@@ -12,5 +12,6 @@ VERBS: tuple[click.Command, ...] = (
     data.validate,
     crowd.aggregate,
     crowd.compare_estimators,
+    scores.score,
 )
 """Every verb; a module of this package holds those of one subject."""

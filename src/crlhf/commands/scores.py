@@ -1,0 +1,89 @@
+"""Verbs on scores: of samples, of any policy, of two policies, of many."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+_BENCHMARKS = click.Choice(("humaneval", "mbpp", "humaneval+", "mbpp+"))
+_PATH = click.Path(path_type=Path)
+
+
+class _Numbers(click.ParamType):
+    """Whole numbers from 1 on, joined by commas."""
+
+    name = "K,K,..."
+
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        """The numbers in ascending order, each once."""
+        try:
+            numbers = {int(part) for part in str(value).split(",")}
+        except ValueError:
+            numbers = {0}
+        if min(numbers) < 1:
+            self.fail(f"{value!r}: expected numbers from 1 on, joined by commas, such as 1,10,100", param, context)
+        return tuple(sorted(numbers))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.command()
+@click.option("--benchmark", required=True, type=_BENCHMARKS, help="Whose problems the samples answer.")
+@click.option("--samples", required=True, type=_PATH, help="JSON lines with task_id and completion, or .gz of it.")
+@click.option("--out", required=True, type=_PATH, help="The result file, in the samples' order.")
+@click.option("--k", type=_Numbers(), help="Of pass@k [default: 1,10,100 as far as there are samples].")
+@click.option("--protocol", help="Cut the samples as this protocol does [default: run them as they are given].")
+@click.option("--problems", type=_PATH, help="Another file of problems, in the benchmark's own format.")
+@click.option("--workers", type=click.IntRange(1), help="Programs run at a time [default: one a core].")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds a program [default: the protocol's].",
+)
+@click.option("--memory-mib", type=click.IntRange(64), default=1024, show_default=True, help="Address space a program.")
+@click.option("--isolation", default="auto", show_default=True, help="auto, or require:<layers>.")
+@click.pass_obj
+def score(
+    root: Path,
+    benchmark: str,
+    samples: Path,
+    out: Path,
+    k: tuple[int, ...] | None,
+    protocol: str | None,
+    problems: Path | None,
+    workers: int | None,
+    timeout_s: float | None,
+    memory_mib: int,
+    isolation: str,
+) -> None:
+    """Run samples against a benchmark's tests: verdicts, and pass@k with intervals. Needs no project.
+
+    An interrupted run goes on when it is started again. Exit code 3 if a row is bad or a k was refused; all else is
+    scored all the same.
+    """
+    from crlhf.stages.benchmark_problems import benchmark_folders
+    from crlhf.stages.sample_scores import ScoreRequest, score_samples
+
+    limits = _limits(workers, memory_mib, isolation)
+    request = ScoreRequest(
+        benchmark, samples, out, protocol, k or (), timeout_s, problems, benchmark_folders(root), limits
+    )
+    scored = score_samples(request, _say)
+    for line in scored.lines:
+        click.echo(line)
+    for complaint in scored.complaints:
+        _say(f"crlhf: {complaint}")
+    sys.exit(3 if scored.complaints else 0)
+
+
+def _limits(workers: int | None, memory_mib: int, isolation: str):  # type: ignore[no-untyped-def]
+    from crlhf.params import SandboxParams
+
+    n_workers = workers or len(os.sched_getaffinity(0))
+    return SandboxParams(timeout_s=1.0, memory_mib=memory_mib, workers=n_workers, isolation=isolation)
