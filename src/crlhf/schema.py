@@ -230,6 +230,11 @@ BENCHMARK_SAMPLES = Table(
         Column("finish_reason", "string", "stop | eos | length"),
         Column("verdict", "string", "pass | fail | timeout | error"),
         Column("reason", "string", "what the verdict rests on, one short text"),
+        Column(
+            "outcome",
+            "string",
+            "pass | no_code | truncated | syntax_error | wrong_answer | exception | timeout: the verdict in detail",
+        ),
         Column("isolation", "string", "the isolation the program was run in"),
     ),
 )

@@ -13,5 +13,7 @@ VERBS: tuple[click.Command, ...] = (
     crowd.aggregate,
     crowd.compare_estimators,
     scores.score,
+    scores.evaluate,
+    scores.compare,
 )
 """Every verb; a module of this package holds those of one subject."""

@@ -28,7 +28,7 @@ def sanitize(text: str, entry_point: str) -> str:
         if name is not None:
             named.setdefault(name, node)
     reached = _reached(entry_point, {name: _names_in(node) for name, node in named.items()})
-    kept = [node for node in body if isinstance(node, _Import)]
+    kept: list[ast.stmt] = [node for node in body if isinstance(node, _Import)]
     kept += [node for name, node in named.items() if name in reached]
     program = "\n".join(_source(code, node) for node in kept).strip()
     return program or code
