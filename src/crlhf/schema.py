@@ -44,7 +44,7 @@ PROBLEMS = Table(
     ("problem_id",),
     (
         Column("problem_id", "string", "`<source>/<number>`, for example `starter/7`, `humaneval/0`, `mbpp/11`"),
-        Column("source", "string", "starter | mbpp | humaneval"),
+        Column("source", "string", "starter | mbpp | humaneval | mbpp+ | humaneval+"),
         Column("split", "string", "train | test | validation | prompt, as the source's authors define it"),
         Column("language", "string", "the language of the program; python"),
         Column(

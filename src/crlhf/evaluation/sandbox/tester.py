@@ -40,7 +40,12 @@ _TICK_S = 0.05
 
 
 class Deadline(BaseException):
-    """The program's time is up. Not an Exception: a test's own `except Exception` does not hold it."""
+    """The program's time is up. Not an Exception: a test's own `except Exception` does not hold it.
+
+    `test_no` is the 0-based test that was being run, None before the first.
+    """
+
+    test_no: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -209,12 +214,12 @@ class Tester:
                 outcome = run_tests(program, channel)
             finally:
                 self._alarm.put_off()
-        except Deadline:
-            outcome = Outcome("timeout", "timeout")
+        except Deadline as late:
+            outcome = Outcome("timeout", "timeout", None, late.test_no)
         finally:
             channel.close()
             self._zygote.end()
-        return Outcome("timeout", "timeout") if self._alarm.rang else outcome
+        return Outcome("timeout", "timeout", None, outcome.failed_test_no) if self._alarm.rang else outcome
 
     def _fork(self) -> socket.socket:
         try:
@@ -241,7 +246,8 @@ def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
         for number, test in enumerate(tests):
             test_no = number
             exec(_compiled(test), namespace)
-    except Deadline:
+    except Deadline as late:
+        late.test_no = test_no
         raise
     except wire.WireError as error:
         reason = "process ended" if str(error) == "the stream ended" else "unreadable answer"
