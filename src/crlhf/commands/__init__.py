@@ -15,5 +15,6 @@ VERBS: tuple[click.Command, ...] = (
     scores.score,
     scores.evaluate,
     scores.compare,
+    scores.paper_table,
 )
 """Every verb; a module of this package holds those of one subject."""

@@ -161,6 +161,22 @@ def compare(first: Path, second: Path, k: tuple[int, ...] | None) -> None:
         click.echo(line)
 
 
+@click.command("paper-table")
+@click.argument("results", nargs=-1, required=True)
+@click.option(
+    "--out", required=True, type=_PATH, help="Folder for the table (Markdown, HTML) and the chart (PNG, SVG)."
+)
+def paper_table(results: tuple[str, ...], out: Path) -> None:
+    """Draw the paper's table and slope chart from RESULTS: base and tuned of each model, pass@1, 10 and 100.
+
+    RESULTS are files of `crlhf evaluate`; or MODEL:base=FILE and MODEL:tuned=FILE for files that name no model.
+    """
+    from crlhf.stages.paper import make_paper_table
+
+    for line in make_paper_table(results, out, _say):
+        click.echo(line)
+
+
 def _limits(workers: int | None, memory_mib: int, isolation: str) -> SandboxParams:
     from crlhf.params import SandboxParams
 

@@ -18,9 +18,11 @@ def sanitize(text: str, entry_point: str) -> str:
 
     Kept of the top level: imports; and classes, functions that return something and assignments to a name, each the
     first of its name and each reached from `entry_point` by name. Nothing else is kept: no call, no test, no
-    `if __name__`. Where that leaves nothing, the longest run of lines that is Python.
+    `if __name__`. Where that leaves nothing, the longest run of lines that is Python; where there is none, the text.
     """
     code = longest_python(text)
+    if not code:
+        return text
     body = ast.parse(code).body
     named: dict[str, ast.stmt] = {}
     for node in body:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from crlhf.evaluation.intervals import (
     Interval,
-    bootstrap_mean,
     mcnemar,
     minimum_detectable_difference,
     paired_bootstrap,
@@ -88,21 +87,14 @@ def compare(first: Counts, second: Counts, k: int, bootstrap: Bootstrap) -> Comp
     )
 
 
-def mean_difference(pairs: Sequence[tuple[Counts, Counts]], k: int, bootstrap: Bootstrap) -> Interval:
-    """Mean over models of the second less the first, resampling the problems that all models share.
+def mean_over_models(counts: Sequence[Counts], k: int) -> list[float]:
+    """The mean of several models' pass@k on each problem, by the first model's order of problems.
 
     Raises:
-        ValueError: there is no pair, the problems differ, or one has fewer than k samples.
+        ValueError: there is no model, the problems differ, or one has fewer than k samples.
     """
-    import numpy as np
-
-    problems = list(pairs[0][0]) if pairs else []
-    if any(set(problems) != set(side) for pair in pairs for side in pair):
+    problems = list(counts[0]) if counts else []
+    if not problems or any(set(problems) != set(one) for one in counts):
         raise ValueError("a mean over models needs the same problems for all of them")
-    values = [
-        [pass_at_k_per_problem([side[problem_id] for problem_id in problems], k) for side in pair] for pair in pairs
-    ]
-    differences = np.mean([np.subtract(second, first) for first, second in values], axis=0)
-    if not differences.any():
-        return paired_bootstrap(differences, differences, *bootstrap)
-    return bootstrap_mean(differences, *bootstrap)
+    values = [pass_at_k_per_problem([one[problem_id] for problem_id in problems], k) for one in counts]
+    return [sum(column) / len(column) for column in zip(*values, strict=True)]

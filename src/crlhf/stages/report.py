@@ -29,7 +29,7 @@ def run(context: Context) -> Summary:
     store = context.store
     findings = _findings(context)
     tables = (store.read(name) for name in ("reliabilities", "scores", "ppo_steps"))
-    figures = draw_figures(findings.scores, *tables)
+    figures = draw_figures(findings.pairs, *tables)
     html, markdown = render(findings, figures)
     for name, page in (("report.html", html), ("report.md", markdown)):
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:
