@@ -41,7 +41,7 @@ def reference_answers(problems: Iterable[PlusProblem]) -> Iterator[Answers]:
             process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
-            answer = json.loads(line) if line.endswith("\n") else {"error": "its process ended"}
+            answer: dict[str, Any] = json.loads(line) if line.endswith("\n") else {"error": "its process ended"}
             if "error" in answer:
                 raise InputError(f"{problem.problem_id}: the reference cannot be run: {answer['error']}")
             yield Answers(wire.decode(answer["values"], _refuse), answer["seconds"])

@@ -57,7 +57,7 @@ def is_right(benchmark: str, entry_point: str, call: Call, answer: Any) -> bool:
     """Whether `answer` is as good as what the reference returned."""
     expected = call.expected
     if benchmark == "humaneval+" and entry_point == "find_zero":
-        return _is_number(answer) and abs(_polynomial(*call.arguments, answer)) <= call.atol
+        return _is_number(answer) and abs(_polynomial(call.arguments[0], answer)) <= call.atol
     is_equal = bool(answer == expected)
     if benchmark == "mbpp+" and entry_point in _SPECIAL:
         is_equal = _SPECIAL[entry_point](call, answer, is_equal)

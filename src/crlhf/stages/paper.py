@@ -99,7 +99,7 @@ def _entries(read: Sequence[tuple[str | None, str | None, Results]]) -> list[Ent
         else:
             adapter = policy["adapter_sha256"]
             several = sorted(adapters.get(policy["base_id"], ()))
-            chosen = [adapter] if adapter else several or [None]
+            chosen: list[str] = [adapter] if adapter else several or [""]
             for one in chosen:  # a base stands beside each of its adapters
                 name = policy["base_name"] + (f" + {one[:8]}" if one and len(several) > 1 else "")
                 entries.append(Entry(name, "tuned" if adapter else "base", results))

@@ -68,9 +68,13 @@ def draw_slopes(pairs: Sequence[Pair]) -> Figure:
     keys = sorted({(pair.benchmark, pair.k) for pair in pairs})
     models = list(dict.fromkeys(pair.model for pair in pairs))
     is_one = len(models) < 2
-    height = 3.6 if is_one else max(3.6, 0.22 * len(models) + 2.4)
-    width = (3.2 if is_one else 4.6) * max(1, len(keys))
-    figure, panels = _panels(1, max(1, len(keys)), width=width, height=height)
+    n_columns = max(1, len(keys) if is_one else min(3, len(keys)))
+    n_rows = -(-max(1, len(keys)) // n_columns)
+    height = 3.6 if is_one else max(3.6, 0.2 * len(models) + 2.4)
+    width = (3.2 if is_one else 4.6) * n_columns
+    figure, panels = _panels(n_rows, n_columns, width=width, height=height * n_rows)
+    for axes in panels[len(keys) :]:
+        axes.set_visible(not keys)
     for axes, key in zip(panels, keys, strict=False):
         here = [pair for pair in pairs if (pair.benchmark, pair.k) == key]
         for pair in here:
@@ -128,16 +132,24 @@ def _label_ends(axes: Axes, pairs: Sequence[Pair], *, with_names: bool) -> None:
                 ha="right" if x == 0 else "left",
                 va="center",
                 fontsize=7 if with_names else 10,
+                color=_color(pair) if with_names and x else "black",
             )
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places, each at least `gap` above the one before, together where they were on average."""
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + gap) if moved else place)
-    shift = (sum(moved) - sum(places)) / len(places) if places else 0.0
-    return [place - shift for place in moved]
+    """Ascending places moved as little as can be (least squares) until neighbours are `gap` apart.
+
+    That is isotonic regression of `places[i] - i * gap`: neighbours in the wrong order are pooled to their mean.
+    """
+    pools: list[list[float]] = []  # of each pool its sum and its size
+    for number, place in enumerate(places):
+        pools.append([place - number * gap, 1])
+        while len(pools) > 1 and pools[-2][0] / pools[-2][1] > pools[-1][0] / pools[-1][1]:
+            total, size = pools.pop()
+            pools[-1][0] += total
+            pools[-1][1] += size
+    moved = [total / size for total, size in pools for _ in range(int(size))]
+    return [place + number * gap for number, place in enumerate(moved)]
 
 
 def draw_reliabilities(reliabilities: pd.DataFrame) -> Figure:

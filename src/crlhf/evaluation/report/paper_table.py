@@ -103,6 +103,7 @@ def own_pairs(model: str, scores: Sequence[dict[str, Any]], comparisons: Sequenc
     pairs = []
     for one in comparisons:
         base, tuned = (found[one["benchmark"], one["k"], policy] for policy in ("base", "tuned"))
+        ends = [Interval(side["value"], side["low"], side["high"]) for side in (base, tuned)]
         pairs.append(
             Pair(
                 model,
@@ -112,7 +113,8 @@ def own_pairs(model: str, scores: Sequence[dict[str, Any]], comparisons: Sequenc
                 one["subset"],
                 min(base["n_samples"], tuned["n_samples"]),
                 one.get("temperature"),
-                *(Interval(side["value"], side["low"], side["high"]) for side in (base, tuned)),
+                ends[0],
+                ends[1],
                 Interval(one["difference"], one["low"], one["high"]),
                 difference_note(one["n_gained"], one["n_lost"], one["mcnemar_p"]),
                 one["minimum_detectable_difference"],
