@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crlhf.errors import ParamsError
+from crlhf.launch import is_alone
 from crlhf.progress import progress_bar
 from crlhf.stages.policies import Policy
 
@@ -56,6 +58,8 @@ def tune(context: Context, start: Policy, rollouts: pd.DataFrame, temperature: f
     """
     from crlhf.policy.base import load_policy
 
+    if context.params.tuning.method != "ppo" and not is_alone():
+        raise ParamsError(f"tuning.method {context.params.tuning.method} runs in one process; unset CRLHF_LAUNCH")
     # An adapter is trained on the weights as they are stored; weights that are trained themselves are float32.
     dtype = start.base["dtype"] if context.params.ppo.fine_tuning == "lora" else "float32"
     model, tokenizer = load_policy(start.base_folder, dtype=dtype)
