@@ -26,9 +26,9 @@ def test_two_processes_train_all_weights_line_by_line_and_one_of_them_reports(pr
     project.crlhf("ppo", "--round", "r1")
     manifest = json.loads((project.root / "models/r1/manifest.json").read_text())
     assert manifest["weights"] == "policy"
-    assert json.loads((project.root / "metrics/stages/ppo@r1.json").read_text())["metrics"]["n_steps"] == 3
+    assert json.loads((project.root / "metrics/rounds/r1/ppo.json").read_text())["metrics"]["n_steps"] == 3
     project.crlhf("humaneval", "--policy", "r1")
-    assert (project.root / "data/tables/humaneval_r1.parquet").is_file()
+    assert (project.root / "data/tables/humaneval/r1.parquet").is_file()
 
 
 def test_sigterm_is_exit_code_143_and_the_next_run_goes_on_in_the_same_mlflow_run(project):
@@ -38,7 +38,7 @@ def test_sigterm_is_exit_code_143_and_the_next_run_goes_on_in_the_same_mlflow_ru
     project.edit_params(ppo={"num_ppo_epochs": 100, "max_kl": 1e3})
     child = subprocess.Popen([BIN / "crlhf", "ppo", "--round", "r1"], cwd=project.root, env=project.environment)
     deadline = time.monotonic() + 300
-    while not list(project.root.glob(".crlhf/partial/ppo-*/checkpoints/checkpoint-?")):
+    while not list(project.root.glob(".crlhf/partial/ppo@r1-*/checkpoints/checkpoint-?")):
         assert time.monotonic() < deadline
         assert child.poll() is None
         time.sleep(0.05)
@@ -55,5 +55,6 @@ def test_sigterm_is_exit_code_143_and_the_next_run_goes_on_in_the_same_mlflow_ru
     assert "PPO: going on after step " in answer.stderr
     (run,) = runs()
     assert run.info.status == "FINISHED"
+    assert client.get_model_version_by_alias("crlhf-policy", "r1").run_id == run.info.run_id
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "score")]
     assert steps == list(range(1, 301))  # six completions in steps of two, a hundred epochs; none twice

@@ -127,21 +127,20 @@ def minimum_detectable_difference(
         delta = (z_{1 - significance/2} + z_{power}) * s / sqrt(N)
 
     with s the standard deviation of the per-problem differences `second - first` (N - 1 in the denominator), but at
-    least that of one problem in N changing by 1: where no problem changed, nothing smaller was ruled out.
+    least that of one problem in N changing by 1: where no problem changed, nothing smaller was ruled out. At most 1,
+    the largest difference there is: on one or two problems none can be seen.
 
     Raises:
-        ValueError: fewer than two problems, or a value is not finite.
+        ValueError: no problem, or a value is not finite.
     """
     x = _finite(differences)
-    if len(x) < 2:
-        raise ValueError("a detectable difference needs at least two problems")
     z = NormalDist().inv_cdf(1 - significance / 2) + NormalDist().inv_cdf(power)
-    spread = max(float(x.std(ddof=1)), 1 / math.sqrt(len(x)))
+    spread = max(float(x.std(ddof=1)) if len(x) > 1 else 0.0, 1 / math.sqrt(len(x)))
     assumption = (
         f"normal approximation over {len(x)} problems, two-sided test at {significance:g} with power {power:g}; "
         f"assumes that another run's per-problem differences spread as here (standard deviation {spread:.3g})"
     )
-    return DetectableDifference(z * spread / math.sqrt(len(x)), assumption)
+    return DetectableDifference(min(1.0, z * spread / math.sqrt(len(x))), assumption)
 
 
 def _finite(values: Values) -> npt.NDArray[np.float64]:

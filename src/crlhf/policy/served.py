@@ -1,4 +1,4 @@
-"""A tuned policy as an MLflow model: `mlflow.pyfunc.load_model("models:/crlhf-policy@latest").predict([...])`.
+"""A tuned policy as an MLflow model: `mlflow.pyfunc.load_model("models:/crlhf-policy@r1").predict([...])`.
 
 MLflow keeps the folder of the policy (manifest, adapter); the base weights stay in the shared cache, where they are
 looked for by the manifest's hashes and fetched when they are not there.
