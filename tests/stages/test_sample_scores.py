@@ -56,7 +56,8 @@ def test_results_come_in_the_samples_order_with_every_field_of_theirs(tmp_path):
     assert answer.returncode == 0, answer.stderr
     found = results(tmp_path)
     assert [
-        {**row, **{name: mine[name] for name in row if name != "verdict"}} for row, mine in zip(rows, found)
+        {**row, **{name: mine[name] for name in row if name != "verdict"}}
+        for row, mine in zip(rows, found, strict=True)
     ] == rows
     assert [row["verdict"] for row in found] == ["pass", "fail", "timeout", "error", "error", "pass"]
     outcomes = ["pass", "wrong_answer", "timeout", "truncated", "syntax_error", "pass"]
