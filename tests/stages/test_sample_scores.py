@@ -213,7 +213,7 @@ def test_another_timeout_is_another_journal(tmp_path):
 
 
 def test_a_protocol_cuts_the_samples(tmp_path):
-    write(tmp_path / "samples.jsonl", [sample(0, RIGHT["HumanEval/0"] + "\nprint(undefined)\n")])
+    write(tmp_path / "samples.jsonl", [sample(0, "\n" + RIGHT["HumanEval/0"] + "\nprint(undefined)\n")])
     score(tmp_path)
     assert results(tmp_path)[0]["passed"] is False
     answer = score(tmp_path, "--protocol", "humaneval/bigcode-v1")
