@@ -50,4 +50,4 @@ lock: setup  ## write the lock files from what is installed now
 	@sh requirements/lock.sh
 
 clean:  ## remove everything the pipeline made here; the environment and the shared cache stay
-	rm -rf data/tables models metrics reports .crlhf .dagster mlruns mlartifacts mlflow.db* .dvc/cache .dvc/tmp dvc.lock
+	rm -rf data/tables data/rounds/r* models metrics reports .crlhf .dagster mlruns mlartifacts mlflow.db* .dvc/cache .dvc/tmp dvc.lock

@@ -10,6 +10,7 @@ import dagster as dg
 
 from dagster_project.checks import DeclaredCheck, declared_checks
 from dagster_project.graph import Graph, GraphError, Stage, load_graph
+from dagster_project.launcher import WAITING
 from dagster_project.summaries import locked_outs
 from dagster_project.sync import observe_raw, raw_key, stage_key
 from dagster_project.tracker import annotate
@@ -50,13 +51,15 @@ def _raw_source(path: str, root: Path) -> dg.SourceAsset:
 
 
 def _stage_asset(graph: Graph, stage: Stage, root: Path) -> dg.AssetsDefinition:
+    """The asset of a stage. One that waits for people makes nothing in its step, and what follows it is skipped."""
     kinds: Sequence[str] = stage.meta.get("kinds", ())
     if len(kinds) > MAX_KINDS:
         raise GraphError(f"dvc.yaml, stage {stage.name}, meta.kinds: Dagster shows at most {MAX_KINDS} kinds")
     key, checks = stage_key(stage), declared_checks(stage)
     raw_paths = graph.raw_deps(stage)
 
-    @dg.asset(
+    may_wait = bool(stage.meta.get("may_wait", False))
+    spec = dg.AssetSpec(
         key=key,
         deps=[*(stage_key(graph.stages[name]) for name in stage.upstream), *(raw_key(path) for path in raw_paths)],
         description=_description(stage),
@@ -64,8 +67,15 @@ def _stage_asset(graph: Graph, stage: Stage, root: Path) -> dg.AssetsDefinition:
         owners=stage.meta.get("owners"),
         kinds=set(kinds),
         code_version=code_version(graph, stage),
-        check_specs=[dg.AssetCheckSpec(check.name, asset=key, description=check.description) for check in checks],
         metadata={"dvc stage": stage.name, "outputs": ", ".join(out.path for out in stage.outs)},
+        skippable=may_wait,
+    )
+
+    @dg.multi_asset(
+        name="__".join(stage.key_path),
+        specs=[spec],
+        check_specs=[dg.AssetCheckSpec(check.name, asset=key, description=check.description) for check in checks],
+        can_subset=may_wait,  # or Dagster would demand the checks of a stage that made nothing
     )
     def run_stage(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> Iterator[Any]:
         _observe_inputs(context, root, raw_paths)
@@ -77,6 +87,12 @@ def _stage_asset(graph: Graph, stage: Stage, root: Path) -> dg.AssetsDefinition:
             cwd=str(root),
         )
         for message in invocation.get_custom_messages():
+            if message["outcome"] == WAITING:
+                context.log.info(message["headline"])
+                yield dg.AssetObservation(key, metadata={WAITING: message["headline"]})
+                # Pipes demands every output of the step; this one has none, and so what follows is skipped.
+                context.get_step_execution_context()._requires_typed_event_stream = False
+                return
             raise _failure(message)
         annotate(root, stage.name, locked_outs(root, stage.name), context.run_id, context.log.warning)
         yield from invocation.get_results()

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.assets import GRACE_S, build_assets, build_raw_sources
+from dagster_project.crowd_sensor import EVERYTHING, build_crowd_sensors
 from dagster_project.graph import Graph, load_graph
 from dagster_project.sensors import build_sensor
 from dagster_project.settings import find_root
@@ -25,7 +26,7 @@ def build_definitions(root: Path) -> dg.Definitions:
     return dg.Definitions(
         assets=[*build_raw_sources(graph, root), *build_assets(graph, root)],
         jobs=_jobs(graph),
-        sensors=[build_sensor(graph, root)],
+        sensors=[build_sensor(graph, root), *build_crowd_sensors(graph, root)],
         resources={"pipes": dg.PipesSubprocessClient(termination_timeout_seconds=2 * GRACE_S)},
         executor=_executor(),
     )
@@ -34,7 +35,7 @@ def build_definitions(root: Path) -> dg.Definitions:
 def _jobs(graph: Graph) -> list[Any]:
     """`everything`, and one job for each group of assets."""
     groups = dict.fromkeys(stage.meta["group"] for stage in graph.stages.values() if "group" in stage.meta)
-    jobs = [dg.define_asset_job("everything", dg.AssetSelection.all(), description="All stages, in order.")]
+    jobs = [dg.define_asset_job(EVERYTHING, dg.AssetSelection.all(), description="All stages, in order.")]
     for group in groups:
         selection = dg.AssetSelection.groups(group)
         jobs.append(dg.define_asset_job(f"group_{group}", selection, description=f"The stages of the group {group}."))

@@ -22,15 +22,17 @@ from typing import IO, Any, NamedTuple
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
+from crlhf.errors import WaitingError
 from dagster_project.processes import adopt_orphans, die_with_parent, dismiss, end_tree, kill_others, start_guardian
 from dagster_project.settings import find_dvc, stage_environment
 from dagster_project.summaries import describe_stage, locked_outs
 
-EXECUTED, SKIPPED, RUN_CACHED, FAILED = "executed", "skipped", "run-cached", "failed"
+EXECUTED, SKIPPED, RUN_CACHED, FAILED, WAITING = "executed", "skipped", "run-cached", "failed", "waiting"
 TAIL_LINES = 60
 _POLL_S = 0.05
 BUSY = re.compile(r"is busy, it is being blocked by|Unable to acquire lock")
 _BLOCKER = re.compile(r"\(PID \d+\): ")
+_WAITS = re.compile(rf"failed to run: .*, exited with {WaitingError.exit_code}$")
 _OF_DVC = re.compile(r"^(ERROR: failed to reproduce|ERROR: failed to run|WARNING: |$)")
 
 
@@ -46,6 +48,11 @@ class Finished(NamedTuple):
         """True when DVC refused to start because another DVC process holds a lock that it needs."""
         ran = any(line.startswith("Running stage ") for line in self.stdout)
         return self.outcome == FAILED and not ran and any(BUSY.search(line) for line in self.stderr)
+
+    @property
+    def is_waiting(self) -> bool:
+        """True when the stage ended with the exit code that says it waits for people."""
+        return self.outcome == FAILED and any(_WAITS.search(line) for line in self.stderr)
 
     @property
     def found_damaged_lock(self) -> bool:
@@ -73,7 +80,8 @@ def main() -> int:
             pipes.log.warning(f"{stage}: asked to end; the stage and DVC have ended")
             return 128 + signal.SIGTERM
         if finished.outcome == FAILED:
-            pipes.report_custom_message({"outcome": FAILED, **explain(stage, finished)})
+            outcome = WAITING if finished.is_waiting else FAILED
+            pipes.report_custom_message({"outcome": outcome, **explain(stage, finished)})
             return 0
         _report(pipes, root, stage, finished.outcome)
     return 0

@@ -13,7 +13,7 @@ import click
 from crlhf import __version__
 from crlhf.commands import VERBS
 from crlhf.errors import CrlhfError, DiskFullError
-from crlhf.stages import PER_POLICY, POLICIES, STAGES
+from crlhf.stages import PER_POLICY, PER_ROUND, STAGES
 
 
 def say(text: str) -> None:
@@ -37,18 +37,21 @@ def cli(context: click.Context, root: Path) -> None:
 
 def _add_stage(name: str, help_text: str) -> None:
     @click.pass_obj
-    def run(root: Path, policy: str | None = None) -> None:
+    def run(root: Path, round_name: str | None = None) -> None:
+        from crlhf.launch import relaunch
+        from crlhf.params import load_params
+        from crlhf.stages import rounds_of
         from crlhf.stages.runner import execute
 
-        policies = (policy,) if policy or name not in PER_POLICY else POLICIES
-        for one in policies:
+        relaunch(name)
+        for one in (round_name,) if round_name else rounds_of(name, load_params(root / "params.yaml").rounds):
             execute(name, root, say, one)
 
     command = click.command(name, help=help_text + ".")(run)
+    if name in PER_ROUND:
+        command = click.option("--round", "round_name", help="Only this round [default: each, in order].")(command)
     if name in PER_POLICY:
-        command = click.option("--policy", type=click.Choice(POLICIES), help="Only this policy [default: both].")(
-            command
-        )
+        command = click.option("--policy", "round_name", help="Only this: base or a round [default: each].")(command)
     cli.add_command(command)
 
 

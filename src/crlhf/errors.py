@@ -42,6 +42,15 @@ class DiskFullError(CrlhfError):
     exit_code = 6
 
 
+class WaitingError(CrlhfError):
+    """The crowd has not given all the verdicts yet that a round needs. A state, not a failure: run again later.
+
+    The exit code is EX_TEMPFAIL of sysexits.h, "try again later". Nothing was written.
+    """
+
+    exit_code = 75
+
+
 class IsolationError(CrlhfError):
     """Programs cannot be run in the isolation that the params ask for."""
 

@@ -14,6 +14,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 BetaCounts = tuple[Positive, Positive]
+RoundName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]
 
 
 class _Section(BaseModel):
@@ -146,8 +147,9 @@ class RewardsParams(_Section):
 
 
 class PPOParams(_Section):
-    """PPO with LoRA, in TRL's spellings."""
+    """PPO, in TRL's spellings. docs/ppo.md says what each value does."""
 
+    fine_tuning: Literal["lora", "full"] = "lora"
     lora_r: Count
     lora_alpha: Count
     lora_target_modules: tuple[str, ...]
@@ -156,17 +158,25 @@ class PPOParams(_Section):
     micro_batch_size: Count
     learning_rate: Positive
     value_learning_rate: Positive
+    reward_placement: Literal["last_token", "line_ends"] = "last_token"
     kl_coef: Annotated[float, Field(ge=0)]
     kl_estimator: Literal["k1", "k3"]
+    kl_control: Literal["fixed", "adaptive"] = "fixed"
+    kl_target: Positive = 3.0
+    kl_horizon: Positive = 1000.0
     cliprange: Positive
     cliprange_value: Positive
     vf_coef: Annotated[float, Field(ge=0)]
+    entropy_coef: Annotated[float, Field(ge=0, le=1)] = 0.0
     gamma: Probability
     lam: Probability
+    whiten_rewards: bool = False
     whiten_advantages: bool
     center_per_problem: bool
     max_grad_norm: Positive
     max_kl: Positive
+    max_length_drift: Positive = 0.5
+    bf16: bool = False
     gradient_checkpointing: bool
     save_every_steps: Count
 
@@ -175,6 +185,26 @@ class PPOParams(_Section):
         if self.batch_size % self.micro_batch_size:
             raise ValueError("ppo.batch_size must be a multiple of ppo.micro_batch_size")
         return self
+
+    @model_validator(mode="after")
+    def _kl_can_adapt(self) -> PPOParams:
+        if self.kl_control == "adaptive" and self.kl_coef == 0:
+            raise ValueError("ppo.kl_control adaptive multiplies ppo.kl_coef, which must then be above 0")
+        if self.kl_control == "adaptive" and self.kl_target >= self.max_kl:
+            raise ValueError("ppo.kl_target must be below ppo.max_kl, where training stops")
+        return self
+
+
+class TuningParams(_Section):
+    """What turns verdicts into a policy: PPO, or a baseline on the same verdicts with PPO's LoRA and batches."""
+
+    method: Literal["ppo", "sft", "dpo", "grpo", "rloo", "reward_model"]
+    sft_keep: Count = 1
+    dpo_beta: Positive = 0.1
+    grpo_beta: Annotated[float, Field(ge=0)] = 0.04
+    rloo_beta: Annotated[float, Field(ge=0)] = 0.05
+    reward_model_epochs: Count = 2
+    reward_model_rounds: Count = 1
 
 
 class BenchmarkParams(_Section):
@@ -207,16 +237,28 @@ class BenchmarksParams(_Section):
 
 
 class ReportParams(_Section):
-    """Intervals of the report: resamples of the bootstrap over problems, and their coverage."""
+    """Intervals of the report: resamples of the bootstrap over problems, their coverage; completions shown a round."""
 
     n_bootstrap: Annotated[int, Field(ge=100)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    n_samples: Count = 12
+
+
+class RoundParams(_Section):
+    """One round: the round before, whose policy it samples and trains on; `base` for the first."""
+
+    prev: str
 
 
 class Params(_Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml.
+
+    `rounds` is the one list of rounds, in order. `policies` is the same list with `base` in front, made by YAML itself.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    rounds: Annotated[dict[RoundName, RoundParams], Field(min_length=1)]
+    policies: dict[str, dict[str, str]]
     problems: ProblemsParams
     base_policy: BasePolicyParams
     completions: CompletionsParams
@@ -226,9 +268,23 @@ class Params(_Section):
     validation: ValidationParams
     reliability: ReliabilityParams
     rewards: RewardsParams
+    tuning: TuningParams
     ppo: PPOParams
     benchmarks: BenchmarksParams
     report: ReportParams
+
+    @model_validator(mode="after")
+    def _rounds_follow_each_other(self) -> Params:
+        known = ["base"]
+        for name, one in self.rounds.items():
+            if one.prev not in known:
+                raise ValueError(f"rounds.{name}.prev is {one.prev}, which is neither base nor a round above it")
+            if name in known:
+                raise ValueError("rounds: base is the policy before the first round, not a round")
+            known.append(name)
+        if set(self.policies) != set(known):
+            raise ValueError(f"policies must be base and the rounds ({', '.join(known)}); leave it as it is shipped")
+        return self
 
 
 def load_params(path: Path) -> Params:

@@ -221,7 +221,7 @@ BENCHMARK_SAMPLES = Table(
     (
         Column("benchmark", "string", "humaneval | mbpp"),
         Column("protocol", "string", "id of the protocol"),
-        Column("policy", "string", "base | tuned"),
+        Column("policy", "string", "base, or the round that trained it"),
         Column("policy_id", "string", "the policy's full name"),
         Column("problem_id", "string", "the problem"),
         Column("sample_no", "int64", "0, 1, ... within the problem"),
@@ -267,10 +267,10 @@ TABLES: tuple[Table, ...] = (
 
 
 def markdown(paths: dict[str, str]) -> str:
-    """All tables as one Markdown page; `paths` says where a table of the same name lies."""
+    """All tables as one Markdown page; `paths` says where a table of the same name lies, `{round}` for each round."""
     lines = ["# Tables", "", "Written by `crlhf schema` from `src/crlhf/schema.py`.", ""]
     for table in TABLES:
-        where = f" `{paths[table.name]}`." if table.name in paths else ""
+        where = f" `{paths[table.name].format(round='<round>')}`." if table.name in paths else ""
         key = ", ".join(f"`{name}`" for name in table.key)
         lines += [f"## {table.name}", "", f"One row is {table.row}. Key: {key}.{where}", ""]
         lines += ["| column | type | meaning |", "| --- | --- | --- |"]

@@ -23,30 +23,35 @@ if TYPE_CHECKING:
 
 TABLE_PATHS: dict[str, str] = {
     "problems": "data/tables/problems.parquet",
-    "completions": "data/tables/completions.parquet",
-    "items": "data/tables/items.parquet",
-    "line_truths": "data/tables/line_truths.parquet",
-    "annotations": "data/tables/annotations.parquet",
-    "unreadable": "data/tables/unreadable.parquet",
-    "validated": "data/tables/validated.parquet",
-    "quarantine": "data/tables/quarantine.parquet",
-    "reliabilities": "data/tables/reliabilities.parquet",
-    "line_posteriors": "data/tables/line_posteriors.parquet",
-    "scores": "data/tables/scores.parquet",
-    "humaneval_base": "data/tables/humaneval_base.parquet",
-    "humaneval_tuned": "data/tables/humaneval_tuned.parquet",
-    "mbpp_base": "data/tables/mbpp_base.parquet",
-    "mbpp_tuned": "data/tables/mbpp_tuned.parquet",
-    "ppo_steps": "data/tables/ppo_steps.parquet",
+    "completions": "data/rounds/{round}/completions.parquet",
+    "items": "data/rounds/{round}/items.parquet",
+    "line_truths": "data/rounds/{round}/line_truths.parquet",
+    "annotations": "data/rounds/{round}/annotations.parquet",
+    "unreadable": "data/rounds/{round}/unreadable.parquet",
+    "validated": "data/rounds/{round}/validated.parquet",
+    "quarantine": "data/rounds/{round}/quarantine.parquet",
+    "reliabilities": "data/rounds/{round}/reliabilities.parquet",
+    "known_reliabilities": "data/rounds/{round}/crowd/reliabilities.parquet",
+    "known_items": "data/rounds/{round}/crowd/items.parquet",
+    "known_verdicts": "data/rounds/{round}/crowd/verdicts.parquet",
+    "line_posteriors": "data/rounds/{round}/line_posteriors.parquet",
+    "scores": "data/rounds/{round}/scores.parquet",
+    "ppo_steps": "data/rounds/{round}/ppo_steps.parquet",
+    "humaneval": "data/tables/humaneval/{round}.parquet",
+    "mbpp": "data/tables/mbpp/{round}.parquet",
 }
-"""Where each table lies below the project's root. Some tables share a schema: see `table_schema`."""
+"""Where each table lies below the project's root; `{round}` is a round's name, and that of the policy it trained.
+
+Some tables share a schema: see `table_schema`.
+"""
 
 _SHARED = {
     "unreadable": "quarantine",
-    "humaneval_base": "benchmark_samples",
-    "humaneval_tuned": "benchmark_samples",
-    "mbpp_base": "benchmark_samples",
-    "mbpp_tuned": "benchmark_samples",
+    "known_reliabilities": "reliabilities",
+    "known_items": "items",
+    "known_verdicts": "validated",
+    "humaneval": "benchmark_samples",
+    "mbpp": "benchmark_samples",
 }
 
 
@@ -124,17 +129,27 @@ class Store:
 
     Attributes:
         root: the project's folder, absolute.
+        round: the round whose tables are read and written where no other is named; None for tables of no round.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, round_name: str | None = None) -> None:
         self.root = root.resolve()
+        self.round = round_name
 
     def path(self, relative: str) -> Path:
         """The absolute path of `relative`, a path below the root."""
         return self.root / relative
 
-    def read(self, name: str) -> pd.DataFrame:
-        """Read the table called `name` and check it against its schema.
+    def table_path(self, name: str, round_name: str | None = None) -> Path:
+        """The absolute path of the table called `name`, of that round or else of the store's own."""
+        return self.path(TABLE_PATHS[name].format(round=round_name or self.round))
+
+    def has(self, name: str, round_name: str | None = None) -> bool:
+        """True when the table called `name` has been made."""
+        return self.table_path(name, round_name).exists()
+
+    def read(self, name: str, round_name: str | None = None) -> pd.DataFrame:
+        """Read the table called `name`, of that round or else of the store's own, and check it against its schema.
 
         Raises:
             MissingInputError: the table has not been made yet; the message names the file.
@@ -143,7 +158,7 @@ class Store:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.path(TABLE_PATHS[name])
+        path = self.table_path(name, round_name)
         if not path.exists():
             raise MissingInputError(f"{path}: no such file; run the stage that makes it, or `dvc repro`")
         try:
@@ -163,7 +178,7 @@ class Store:
         Raises:
             IntegrityError: a column is missing, has another type, holds a null where none may be, or the key repeats.
         """
-        path = self.path(TABLE_PATHS[name])
+        path = self.table_path(name)
         write_table(path, table_schema(name), frame)
         return path
 

@@ -21,11 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crlhf.errors import WaitingError
 from crlhf.fetch import sha256_file
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
 
 EXPERIMENT = "crlhf"
+REGISTERED_POLICY = "crlhf-policy"
+"""The registered model of which every tuned policy is a version; its aliases are the rounds, and `latest`."""
 _RAW_FOLDERS = ("data/starter", "data/annotations", "data/benchmarks")
 Say = Callable[[str], None]
 
@@ -75,6 +78,31 @@ class StageRun:
         log = "log_artifacts" if path.is_dir() else "log_artifact"
         self._call(lambda: getattr(self._client, log)(self.run_id, str(path), folder))
 
+    def register_policy(self, folder: Path, alias: str) -> None:
+        """Keep a tuned policy's folder as a version of the MLflow model `crlhf-policy`, under `alias` and `latest`."""
+        self._call(lambda: self._register(folder, alias))
+
+    def _register(self, folder: Path, alias: str) -> None:
+        import tempfile
+
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        with tempfile.TemporaryDirectory() as staging:
+            model = Path(staging) / "policy"
+            mlflow.pyfunc.save_model(
+                path=str(model), loader_module="crlhf.policy.served", data_path=str(folder), pip_requirements=["crlhf"]
+            )
+            self._client.log_artifacts(self.run_id, str(model), "policy")
+        try:
+            self._client.create_registered_model(REGISTERED_POLICY)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = self._client.create_model_version(REGISTERED_POLICY, f"runs:/{self.run_id}/policy", self.run_id)
+        for name in (alias, "latest"):
+            self._client.set_registered_model_alias(REGISTERED_POLICY, name, version.version)
+
     def _log_summary(self, summary: Summary, seconds: float) -> None:
         from mlflow.entities import Metric, RunTag
 
@@ -97,11 +125,14 @@ class StageRun:
 
 @contextmanager
 def stage_run(instance: str, root: Path, params: Params, say: Say) -> Iterator[StageRun]:
-    """The MLflow run of a stage for as long as the stage works; FINISHED, FAILED or KILLED at the end."""
+    """The MLflow run of a stage while the stage works; then FINISHED, FAILED, KILLED, or SCHEDULED if it waits."""
     run = _open(instance, root, params, say)
     status = "FINISHED"
     try:
         yield run
+    except WaitingError:
+        status = "SCHEDULED"
+        raise
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
@@ -122,7 +153,7 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
         return
     from mlflow.entities import RunTag
 
-    from crlhf.stages import summary_path
+    from crlhf.stages import summary_path_of
     from crlhf.store import read_json
 
     params = load_params(root / "params.yaml")
@@ -133,7 +164,7 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
         run_id = found[0].info.run_id
     else:
         run_id = _new_child(client, root, parent, instance, params)
-        summary = read_json(root / summary_path(instance))
+        summary = read_json(root / summary_path_of(instance))
         for name, value in summary["metrics"].items():
             client.log_metric(run_id, name, value, step=0)
         client.set_tag(run_id, "crlhf.reused", "true")

@@ -34,7 +34,7 @@ def test_outside_a_project_a_stage_is_one_sentence_and_exit_code_2(tmp_path):
 
 @pytest.mark.parametrize(
     ("stage", "missing"),
-    [("completions", "base_policy.json"), ("rewards", "reliability_model.json"), ("scores", "problems")],
+    [("completions", "models/base/manifest.json"), ("rewards", "reliability_model.json"), ("scores", "problems")],
 )
 def test_a_stage_without_its_inputs_is_one_sentence_and_exit_code_4(tmp_path, stage, missing):
     shutil.copy(ROOT / "params.yaml", tmp_path)
@@ -54,3 +54,20 @@ def test_where_before_any_run_says_what_to_do(tmp_path):
     answer = crlhf("where", folder=tmp_path)
     assert answer.returncode == 4
     assert "run `make demo`" in answer.stderr
+
+
+def test_isolation_names_the_level_and_what_was_tried(tmp_path):
+    from crlhf.evaluation import sandbox
+
+    answer = crlhf("isolation", folder=tmp_path)
+    assert answer.returncode == 0
+    level, *_ = answer.stdout.splitlines()
+    assert level == sandbox.isolation_level()
+    assert [line.split()[-1] for line in answer.stdout.splitlines() if "in its own folder" in line] == ["done"]
+    assert all(f"without {layer}" in answer.stdout for layer in {"landlock", "seccomp"} - set(level.split("+")))
+
+
+def test_isolation_that_is_required_and_unknown_is_one_sentence(tmp_path):
+    answer = crlhf("isolation", "--require", "vault", folder=tmp_path)
+    assert answer.returncode != 0
+    assert answer.stderr.startswith("crlhf: isolation 'require:vault' is not known")

@@ -64,6 +64,25 @@ def test_a_failing_stage_speaks_in_the_event_log_and_stops_what_follows(project)
     assert project.stale_in_dvc() == {"scaled", "scores@base", "scores@tuned"}  # DVC removed the outputs of scaled
 
 
+def test_a_stage_that_waits_for_people_is_skipped_with_all_that_follows_and_goes_on_later(new_project):
+    project = new_project
+    (project.root / "waiting").touch()
+    result = project.materialize()
+    assert result.success
+    made = {"/".join(event.asset_key.path) for event in result.get_asset_materialization_events()}
+    assert made == {"numbers", "scaled"}
+    skipped = {event.step_key for event in result.all_events if event.is_step_skipped}
+    assert skipped == {"scores__base", "scores__tuned"}
+    observation = project.instance.fetch_observations(dg.AssetKey("evens"), limit=1).records[0].asset_observation
+    assert observation.metadata["waiting"].value == "evens: evens: waiting: 1 of 2 people have come"
+    assert project.stale_in_dvc() == {"evens", "scores@base", "scores@tuned"}
+    assert not (project.root / "data/tables/evens.json").exists()
+    (project.root / "waiting").unlink()
+    assert project.materialize().success
+    assert project.stale_in_dvc() == set()
+    assert project.stale_in_dagster() == set()
+
+
 def test_a_check_that_fails_is_shown_and_the_stage_still_counts(project):
     project.edit("params.yaml", "max_even: 99", "max_even: 2")  # there are 3
     assert project.materialize("evens").success

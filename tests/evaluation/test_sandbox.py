@@ -138,6 +138,20 @@ def test_changed_arguments_are_changed_for_the_tests_too(verdict_of):
     assert summary(verdict_of(sort, "x = [3, 1, 2]\nf(x)\nassert x == [1, 2, 3]")) == PASS
 
 
+def test_an_argument_that_is_returned_is_the_same_object(verdict_of):
+    code = "def f(x, y=None):\n    return y if y is not None else x\n"
+    test = "x = [1]\ny = {2}\nassert f(x) is x and f(1, y=y) is y and f(x=x) is x"
+    assert summary(verdict_of(code, test)) == PASS
+    copied = "assert f(x := [1]) == [1] and f(x) is not x"
+    assert summary(verdict_of("def f(x):\n    return list(x)\n", copied)) == PASS
+    assert verdict_of("def f(x):\n    return x\n", copied).verdict == "fail"
+
+
+def test_arguments_given_by_keyword_are_changed_too(verdict_of):
+    code = "def f(n, *, xs):\n    xs.append(n)\n"
+    assert summary(verdict_of(code, "xs = [1]\nf(2, xs=xs)\nassert xs == [1, 2]")) == PASS
+
+
 def test_generators_and_iterators_are_walked_lazily(verdict_of):
     code = "def f(x):\n    while True:\n        yield x\n        x += 1\n"
     test = (
@@ -226,6 +240,34 @@ def test_operators_of_a_class_under_test_are_its_own(verdict_of):
     assert summary(verdict_of(VECTOR, *tests, entry_point="Vector")) == PASS
 
 
+def test_an_object_under_test_never_hears_an_expected_value(verdict_of):
+    yes = "    def __{0}__(self, other): return True\n"
+    code = "class Stack:\n    def __hash__(self): return 2\n    def pop(self): return self\n    push = pop\n"
+    code += "".join(map(yes.format, ("eq", "ne", "lt", "le", "gt", "ge")))
+    for test in (
+        "s = Stack()\ns.push()\nassert s.pop() == 2",
+        "s = Stack()\ns.push()\nassert not s.pop() != 2",
+        "s = Stack()\ns.push()\nassert 1 < s.pop() < 3",
+        "s = Stack()\ns.push()\nassert [s.pop()] == [2] and s.pop() in (1, 2)",
+    ):
+        assert verdict_of(code, test, entry_point="Stack").verdict != "pass"
+
+
+def test_an_object_under_test_that_derives_from_a_builtin_class_is_compared_by_its_content(verdict_of):
+    code = "class Bag(list):\n    def put(self, x):\n        self.append(x)\n        return self\n"
+    tests = ("assert Bag().put(1) == [1] and Bag([1]).put(2) > [1, 1]", "assert Bag([1]).put(2) != [1]")
+    assert summary(verdict_of(code, *tests, entry_point="Bag")) == PASS
+
+
+def test_a_context_manager_does_not_swallow_the_tests_own_assertion(verdict_of):
+    code = (
+        "class Calm:\n    def __enter__(self):\n        return 1\n    def __exit__(self, *error):\n"
+        "        return True\n"
+    )
+    assert verdict_of(code, "with Calm() as x:\n    assert x == 2", entry_point="Calm").verdict == "fail"
+    assert summary(verdict_of(code, "with Calm():\n    raise KeyError", entry_point="Calm")) == PASS
+
+
 def test_objects_built_by_the_setup_can_be_linked_and_passed(verdict_of):
     code = (
         "class Node:\n    def __init__(self, v):\n        self.v, self.left, self.right = v, None, None\n"
@@ -303,6 +345,36 @@ def test_a_lost_helper_is_replaced_and_costs_no_other_verdict(monkeypatch):
     programs = [right, Program("stuck", stuck, "f", "", (endless,)), right]
     verdicts = sandbox.run_programs(programs, timeout_s=0.5, memory_mib=512, workers=1)
     assert [v.verdict for v in verdicts] == ["pass", "timeout", "pass"]
+
+
+def test_a_program_that_spoils_its_zygote_costs_no_other_verdict():
+    if "namespaces" not in sandbox.isolation_level():
+        pytest.skip("hostile programs are not run without a sandbox")
+    lower = "import os, resource\nfor limit in (7, 0):\n    resource.prlimit(os.getppid(), limit, (0, 0))\n"
+    stop = "import fcntl, os, signal\nfcntl.fcntl(3, 8, os.getppid())\nfcntl.fcntl(3, 10, signal.SIGSTOP)\n"
+    right = Program("right", "def f(x):\n    return 2\n", "f", "", ("assert f(1) == 2",))
+    hostile = [Program(code, code, "f", "", ("assert f(1) == 2",)) for code in (lower, stop)]
+    for isolation in ("only:namespaces", "auto"):
+        programs = [hostile[0], right, hostile[1], right]
+        verdicts = sandbox.run_programs(programs, **LIMITS, workers=1, isolation=isolation)
+        assert [verdict.verdict == "pass" for verdict in verdicts] == [False, True, False, True]
+
+
+def test_a_program_finds_nothing_that_an_earlier_one_left(warm):
+    if "seccomp" not in warm.level:
+        pytest.skip("hostile programs are not run without a sandbox")
+    act = (
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\ndef attempt(act):\n    try:\n        return act()\n"
+        "    except (OSError, AttributeError):\n        return None\ndef f(x):\n    found = os.listdir('.')\n"
+        "    found += attempt(lambda: os.listxattr('.')) or []\n"
+        "    found += [1] if attempt(lambda: open('note').read()) else []\n"
+        "    attempt(lambda: open('note', 'w').write('x'))\n    attempt(lambda: os.makedirs('a/b'))\n"
+        "    attempt(lambda: os.setxattr('.', 'user.note', b'x'))\n    attempt(lambda: os.chmod('.', 0o700))\n"
+        "    segment = libc.shmget(77, 64, 0o1666)\n    found += [segment] if segment >= 0 else []\n"
+        "    return len(found)\n"
+    )
+    program = Program("p", act, "f", "", ("assert f(1) == 0",))
+    assert [summary(verdict) for verdict in warm.run([program] * 3)] == [PASS] * 3
 
 
 def test_verdicts_come_in_the_order_of_the_programs():

@@ -25,6 +25,7 @@ COPIED = (
     "data/starter",
     "data/benchmarks",
     "data/annotations",
+    "data/rounds/base",
 )
 
 

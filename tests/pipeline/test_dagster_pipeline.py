@@ -46,7 +46,7 @@ def test_materializing_everything_leaves_dvc_clean_and_gives_a_report(materializ
 
 
 def test_materializing_gives_the_same_tables_as_dvc_repro(materialized, repro):
-    ours = {path: md5 for path, md5 in materialized.hashes().items() if path.startswith("data/tables/")}
+    ours = {path: md5 for path, md5 in materialized.hashes().items() if path.startswith("data/")}
     theirs = repro.hashes()
     assert ours == {path: theirs[path] for path in ours}
     assert len(ours) > 10
@@ -57,25 +57,25 @@ def test_mlflow_knows_the_dagster_run_and_dvcs_hashes(materialized):
 
     client = MlflowClient(f"sqlite:///{materialized.root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("crlhf").experiment_id
-    (run,) = client.search_runs([experiment], "tags.`crlhf.stage` = 'rewards'")
+    (run,) = client.search_runs([experiment], "tags.`crlhf.stage` = 'rewards@r1'")
     assert run.data.tags["dagster.run_id"]
-    assert run.data.tags["dvc.data/tables/scores.parquet"] == materialized.hashes()["data/tables/scores.parquet"]
+    assert run.data.tags["dvc.data/rounds/r1/scores.parquet"] == materialized.hashes()["data/rounds/r1/scores.parquet"]
 
 
 def test_after_dvc_repro_and_sync_dagster_is_fresh_and_edits_make_the_same_stages_stale(repro):
     repro.run(BIN / "python", "-m", "dagster_project.sync")
     assert stale_in_dagster(repro) == []
-    params, readme = repro.root / "params.yaml", repro.root / "data" / "annotations" / "README.md"
+    params, readme = repro.root / "params.yaml", repro.root / "data/rounds/base/crowd/README.md"
     kept = params.read_text(), readme.read_text()
     try:
         values = yaml.safe_load(kept[0])
-        values["rewards"]["truncation_penalty"] = 0.5
+        values["rewards@r1"]["truncation_penalty"] = 0.5
         params.write_text(yaml.safe_dump(values, sort_keys=False))
-        assert stale_in_dagster(repro) == repro.stale() == ["rewards"]
+        assert stale_in_dagster(repro) == repro.stale() == ["rewards@r1"]
         params.write_text(kept[0])
         readme.write_text(kept[1] + "one more line\n")
         repro.run(BIN / "python", "-m", "dagster_project.sync")
-        assert stale_in_dagster(repro) == repro.stale() == ["annotations"]
+        assert stale_in_dagster(repro) == repro.stale() == ["annotations@r1", "reliabilities@r1", "validated@r1"]
     finally:
         params.write_text(kept[0])
         readme.write_text(kept[1])

@@ -35,11 +35,13 @@ def quarantine_frame(faults: Iterable[Fault]) -> pd.DataFrame:
 
     frame = pd.DataFrame(list(faults), columns=list(QUARANTINE.column_names), dtype=object)
     if frame.duplicated(list(QUARANTINE.key)).any():
-        frame = frame.groupby(list(QUARANTINE.key), sort=False, as_index=False).agg(
-            {"reason": "; ".join, "row": "first"}
-        )
+        frame = frame.groupby(list(QUARANTINE.key), sort=False, as_index=False).agg({"reason": _joined, "row": "first"})
     frame = frame[list(QUARANTINE.column_names)].astype({"source_row": "int64"})
     return frame.sort_values(list(QUARANTINE.key), kind="stable", ignore_index=True)
+
+
+def _joined(reasons: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def row_json(row: object) -> str:

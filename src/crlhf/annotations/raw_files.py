@@ -108,6 +108,16 @@ def _take_apart(path: Path, name: str) -> RawRows:
     reader = FORMATS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{name}: no known form of batch file; its name must end in {', '.join(FORMATS)}")
+    return reader(read_whole(path, name), name)
+
+
+def read_whole(path: Path, name: str) -> bytes:
+    """The bytes of a file that a user gave.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InputError: it cannot be read, is empty, or is UTF-16 text; the message calls it `name`.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -118,7 +128,7 @@ def _take_apart(path: Path, name: str) -> RawRows:
         raise InputError(f"{name}: the file is empty; fetch it again, or remove it if nothing was collected")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{name}: the file is UTF-16 text; save it as UTF-8")
-    return reader(data, name)
+    return data
 
 
 def _require_columns(rows: RawRows, name: str) -> None:

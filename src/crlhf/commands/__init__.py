@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import click
 
-from crlhf.commands import crowd, data, project, scores
+from crlhf.commands import crowd, data, project, rounds, scores
 
 VERBS: tuple[click.Command, ...] = (
     project.schema,
     project.where,
+    project.isolation,
     data.validate,
+    data.import_,
+    data.export,
+    data.forget,
     crowd.aggregate,
     crowd.compare_estimators,
     scores.score,
     scores.evaluate,
     scores.compare,
     scores.paper_table,
+    rounds.rounds,
+    rounds.close,
 )
 """Every verb; a module of this package holds those of one subject."""

@@ -87,7 +87,7 @@ def score(
 
 
 @click.command()
-@click.option("--policy", required=True, help="A folder, .gguf file, adapter, models/ppo, or a Hub id owner/name.")
+@click.option("--policy", required=True, help="A folder, .gguf file, adapter, models/<round>, or a Hub id owner/name.")
 @click.option("--protocol", required=True, help="Id of a protocol; an unknown one lists them all.")
 @click.option("--out", required=True, type=_PATH, help="The result file; its meta data go beside it.")
 @click.option("--base", help="The base of an adapter [default: the one that it names].")

@@ -56,7 +56,7 @@ class _Sessions(NamedTuple):
 
 
 def simulate_annotations(
-    items: pd.DataFrame, line_truths: pd.DataFrame, params: CrowdParams, seed: int
+    items: pd.DataFrame, line_truths: pd.DataFrame, params: CrowdParams, seed: int, *, work_seed: int | None = None
 ) -> SimulatedCrowd:
     """Let a simulated crowd annotate `items`.
 
@@ -67,13 +67,16 @@ def simulate_annotations(
         items: under ITEMS, completions and honeypots.
         line_truths: under LINE_TRUTHS, for every judgeable line of every item.
         params: the kinds of annotators and the amounts.
-        seed: of every draw.
+        seed: of every draw; the same seed gives the same annotators.
+        work_seed: of what these annotators do, by default `seed`; another in each round.
 
     Raises:
         ValueError: a judgeable line has no truth, or there are too few annotators.
     """
-    annotator_rng, work_rng, time_rng, verdict_rng = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)
+    annotator_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    work_rng, time_rng, verdict_rng = (
+        np.random.default_rng(child)
+        for child in np.random.SeedSequence(seed if work_seed is None else work_seed).spawn(4)[1:]
     )
     annotators, activities = _draw_annotators(params, seed, annotator_rng)
     annotator, item = _draw_work(items, activities, params, work_rng)

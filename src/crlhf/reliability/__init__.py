@@ -1,5 +1,6 @@
 """How reliable each annotator is: `estimate`, the records it returns, and the generic door `aggregate_labels`."""
 
+from crlhf.reliability.carry_over import remembered
 from crlhf.reliability.comparison import Comparison, compare_estimators
 from crlhf.reliability.diagnostics import Calibration, calibration_of, krippendorff_alpha
 from crlhf.reliability.door import METHODS, Aggregated, aggregate_labels
@@ -23,5 +24,6 @@ __all__ = [
     "find_suspects",
     "krippendorff_alpha",
     "prior_belief",
+    "remembered",
     "update",
 ]

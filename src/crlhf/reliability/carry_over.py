@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from crlhf.reliability.honeypot_beta import Belief, BetaCounts
+from crlhf.params import ReliabilityParams
+from crlhf.reliability.honeypot_beta import Belief, BetaCounts, prior_belief
 from crlhf.reliability.verdicts import Floats
 
 if TYPE_CHECKING:
@@ -54,6 +55,36 @@ def carried_belief(earlier: pd.DataFrame, annotator_ids: npt.NDArray[np.object_]
         extra("sensitivity", prior.sensitivity),
         extra("specificity", prior.specificity),
     )
+
+
+def remembered(earlier: pd.DataFrame, today: pd.DataFrame, params: ReliabilityParams) -> pd.DataFrame:
+    """All that is known at the end of a round: today's rows, and those of annotators who were away, a round older.
+
+    Args:
+        earlier: schema RELIABILITIES, at the end of the last round.
+        today: schema RELIABILITIES; it began with `earlier`.
+        params: the prior, and the share of older evidence that is kept.
+
+    Returns:
+        Schema RELIABILITIES by annotator_id. Rows without intervals carry nothing and stay as they are.
+    """
+    import pandas as pd
+
+    away = earlier[~earlier["annotator_id"].isin(today["annotator_id"])].reset_index(drop=True)
+    if away.empty:
+        return today
+    prior = prior_belief(params, len(away))
+    older = carried_belief(away, away["annotator_id"].to_numpy(object), prior, params.carry_over)
+    for name, before, extra in zip(("accuracy", "sensitivity", "specificity"), prior, older, strict=True):
+        counts = BetaCounts(before.hits + extra.hits, before.misses + extra.misses)
+        has_interval = away[f"{name}_low"].notna()
+        for column, values in zip(
+            (name, f"{name}_low", f"{name}_high"), (counts.mean, *counts.interval()), strict=True
+        ):
+            away[column] = np.where(has_interval, values, away[column])
+    away["n_verdicts"] = away["n_honeypot_verdicts"] = away["n_honeypots"] = 0
+    away["reason"] = "took no part in the last round: known from earlier rounds"
+    return pd.concat([today, away], ignore_index=True).sort_values("annotator_id", ignore_index=True)
 
 
 def strength_of(mean: Floats, width: Floats) -> Floats:

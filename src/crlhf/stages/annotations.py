@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crlhf.errors import MissingInputError
 from crlhf.schema import ANNOTATIONS, QUARANTINE, CheckSpec, Summary
+from crlhf.stages.batches import FOLDER
+from crlhf.stages.collection import collect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 SECTIONS = ("seed", "crowd")
 CHECKS = (CheckSpec("rows_readable", "every row of the raw files can be read", "warning"),)
-COLLECTED = "data/annotations"
-BATCH_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 def run(context: Context) -> Summary:
-    """Write `annotations`, and `unreadable`: raw rows that could not be read, with file, row and reason."""
+    """Write `annotations`, and `unreadable`: raw rows that could not be read, with file, row and reason.
+
+    Raises:
+        WaitingError: the crowd is people, and not every completion has its verdicts yet.
+    """
     if context.params.crowd.source == "simulated":
         return _simulate(context)
     return _collect(context)
@@ -32,7 +34,7 @@ def _simulate(context: Context) -> Summary:
     from crlhf.crowd.simulate import simulate_annotations
 
     items, truths = context.store.read("items"), context.store.read("line_truths")
-    crowd = simulate_annotations(items, truths, context.params.crowd, context.params.seed)
+    crowd = simulate_annotations(items, truths, context.params.crowd, context.params.seed, work_seed=context.seed)
     context.store.write("annotations", crowd.annotations)
     context.store.write("unreadable", pd.DataFrame(columns=list(QUARANTINE.column_names)))
     kinds = crowd.annotators["kind"].value_counts().sort_index()
@@ -42,28 +44,20 @@ def _simulate(context: Context) -> Summary:
 
 def _collect(context: Context) -> Summary:
     from crlhf.annotations.quarantine import n_rows
-    from crlhf.annotations.raw_files import read_batches
 
-    folder = context.path(COLLECTED)
-    paths = sorted(path for path in folder.iterdir() if path.suffix in BATCH_SUFFIXES)
-    if not paths:
-        raise MissingInputError(
-            f"{folder}: no batch file (.jsonl, .csv or .parquet); put the collected annotations there, "
-            "or set crowd.source to simulated"
-        )
-    read = read_batches(paths)
-    for path in paths:
-        context.say(f"annotations: {Path(COLLECTED) / path.name}")
-    n_bad = n_rows(read.quarantine)
+    store = context.store
+    annotations, unreadable, files = collect(store, context.params)
+    for path in files:
+        context.say(f"annotations: {FOLDER}/{path.name}")
+    n_bad = n_rows(unreadable)
     if n_bad:
-        context.say(
-            f"annotations: {n_bad} of {read.n_rows} rows cannot be read; they go to quarantine with their reasons"
-        )
-    context.store.write("annotations", read.annotations[list(ANNOTATIONS.column_names)])
-    context.store.write("unreadable", read.quarantine)
-    is_simulated = bool((read.annotations["source"] == "simulated").any())
-    facts = {"crowd": "collected", "files": str(len(paths))}
-    return Summary(_metrics(read.annotations, n_bad), facts, (CHECKS[0].result(n_bad),), is_simulated)
+        n = len(annotations) + n_bad
+        context.say(f"annotations: {n_bad} of {n} rows cannot be read; they go to quarantine with their reasons")
+    store.write("annotations", annotations[list(ANNOTATIONS.column_names)])
+    store.write("unreadable", unreadable)
+    is_simulated = bool((annotations["source"] == "simulated").any())
+    facts = {"crowd": "collected", "files": str(len(files))}
+    return Summary(_metrics(annotations, n_bad), facts, (CHECKS[0].result(n_bad),), is_simulated)
 
 
 def _metrics(annotations: pd.DataFrame, n_unreadable: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from crlhf.errors import InputError, MissingInputError
 from crlhf.fetch import Say, cache_folder, sha256_file
 from crlhf.params import BasePolicyParams
+from crlhf.stages.policies import MANIFEST, MODELS, find_policy
 from crlhf.store import read_json
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -56,8 +57,8 @@ class FoundPolicy(NamedTuple):
 def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
     """Find, fetch or convert the policy; weights are taken as safetensors or GGUF only.
 
-    Taken are: a folder with config.json; a .gguf file; a folder with a LoRA adapter of PEFT; the folder models/ppo of a
-    project; models/base_policy.json of a project; a Hub repository (a model or an adapter).
+    Taken are: a folder with config.json; a .gguf file; a folder with a LoRA adapter of PEFT; a folder models/base or
+    models/<round> of a project; a Hub repository (a model or an adapter).
 
     Raises:
         MissingInputError: it is not there and cannot be fetched.
@@ -65,10 +66,8 @@ def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
         IntegrityError: its files cannot be read as a policy.
     """
     path = Path(request.place).expanduser()
-    if path.is_file() and path.name == "base_policy.json":
-        return _prepared(read_json(path))
-    if path.is_dir() and (path / "manifest.json").is_file() and (path / "adapter").is_dir():
-        return _project_adapter(path)
+    if path.resolve().parent.name == MODELS and (path / MANIFEST).is_file():
+        return _of_project(path.resolve())
     if path.is_dir() and (path / _ADAPTER[0]).is_file():
         return _adapter(path, path.name, request, say)
     if path.is_dir() or path.suffix == ".gguf":
@@ -113,15 +112,19 @@ def _prepared(manifest: dict[str, Any]) -> FoundPolicy:
     return FoundPolicy(name, policy_id, folder, None, name, policy_id, None, False)
 
 
-def _project_adapter(path: Path) -> FoundPolicy:
-    tuned = read_json(path / "manifest.json")
-    base = _prepared(tuned["base"])
-    return base._replace(
-        name=tuned["name"],
-        policy_id=tuned["policy_id"],
-        adapter=path / "adapter",
-        adapter_sha256=tuned["adapter_sha256"],
-        is_simulated=bool(tuned["is_simulated"]),
+def _of_project(path: Path) -> FoundPolicy:
+    """The policy of a project in its folder `path`, models/base or models/<round>."""
+    policy = find_policy(path.parents[1], path.name)
+    sha256 = sha256_file(policy.adapter / _ADAPTER[1]) if policy.adapter else None
+    return FoundPolicy(
+        policy.name,
+        policy.policy_id,
+        policy.folder,
+        policy.adapter,
+        str(policy.base["name"]),
+        str(policy.base["policy_id"]),
+        sha256,
+        policy.is_simulated,
     )
 
 

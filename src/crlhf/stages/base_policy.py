@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 
 from crlhf.fetch import cache_folder
 from crlhf.schema import Summary
+from crlhf.stages import BASE
+from crlhf.stages.policies import MANIFEST, policy_path
 from crlhf.store import write_json
 
 if TYPE_CHECKING:
     from crlhf.stages.runner import Context
 
 SECTIONS = ("base_policy",)
-MANIFEST = "models/base_policy.json"
 
 
 def run(context: Context) -> Summary:
-    """Fetch, verify and convert the base policy unless the cache has it; write `models/base_policy.json`."""
+    """Fetch, verify and convert the base policy unless the cache has it; write `models/base/manifest.json`."""
     from crlhf.policy.base import prepare_base_policy
 
     manifest = prepare_base_policy(context.params.base_policy, cache_folder(), context.say)
-    write_json(context.path(MANIFEST), manifest)
+    write_json(context.path(policy_path(BASE)) / MANIFEST, manifest)
     return Summary(
         metrics={
             "n_parameters": manifest["n_parameters"],

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from crlhf.fetch import cache_folder
 from crlhf.params import BenchmarkParams
 from crlhf.schema import BENCHMARK_SAMPLES, Summary
+from crlhf.stages import instance_name
 from crlhf.stages.judging import judge
+from crlhf.stages.policies import Policy, find_policy
 from crlhf.stages.sampling import Sampling, sample
 from crlhf.stages.wording import Task, answers_of, open_task
-from crlhf.store import read_json, records
+from crlhf.store import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,42 +21,33 @@ if TYPE_CHECKING:
     from crlhf.stages.runner import Context
 
 
-class Policy(NamedTuple):
-    """A policy to be scored: its full name, its id, its weights, and whether a simulated crowd taught it."""
-
-    name: str
-    policy_id: str
-    folder: Path
-    adapter: Path | None
-    is_simulated: bool
-
-
 def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
-    """Write the table `<benchmark>_<policy>`: empty, with a word, when the benchmark's problems are not there."""
+    """Write the policy's table of the benchmark: empty, with a word, when the benchmark's problems are not there."""
     import pandas as pd
 
     from crlhf.evaluation.protocols import get_protocol
 
-    name = f"{benchmark}_{context.policy}"
+    assert context.round
+    name = instance_name(benchmark, context.round)
     every_problem = context.store.read("problems")
     source = get_protocol(params.protocol).benchmark
     every = every_problem[(every_problem["source"] == source) & (every_problem["split"] == "test")]
     problems = every[: params.limit]
     if problems.empty:
         context.say(f"{benchmark}: WARNING: the problems of {source} are not there, so it is not scored")
-        context.store.write(name, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
+        context.store.write(benchmark, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
         return Summary({"n_problems": 0}, {"subset": "not scored: problems are missing"})
-    policy = find_policy(context)
+    policy = find_policy(context.store.root, context.round)
     task = _task(context, get_protocol(params.protocol), policy, every_problem, records(problems))
     settings = _settings(context, task)
     journal = context.journal(
-        name, policy.policy_id, task.protocol.sha256, task.inputs, settings, context.params.benchmarks.engine
+        benchmark, policy.policy_id, task.protocol.sha256, task.inputs, settings, context.params.benchmarks.engine
     )
     samples = sample(task.engine, task.inputs, settings, journal, f"{name}: writing")
     table = _judge(context, name, task, samples)
     protocol = task.protocol
-    table = table.assign(benchmark=benchmark, protocol=protocol.id, policy=context.policy, policy_id=policy.name)
-    context.store.write(name, table[list(BENCHMARK_SAMPLES.column_names)])
+    table = table.assign(benchmark=benchmark, protocol=protocol.id, policy=context.round, policy_id=policy.name)
+    context.store.write(benchmark, table[list(BENCHMARK_SAMPLES.column_names)])
     journal.finish()
     return _summary(context, table, task, policy, subset_name(len(problems), len(every)))
 
@@ -64,18 +55,6 @@ def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
 def subset_name(n: int, n_all: int) -> str:
     """How a report names the problems that were used: `all 164`, or `first 16 of 164`."""
     return f"all {n_all}" if n == n_all else f"first {n} of {n_all}"
-
-
-def find_policy(context: Context) -> Policy:
-    """The policy that the stage scores: the base, or the base with the tuned adapter."""
-    from crlhf.policy.base import policy_folder
-
-    if context.policy == "base":
-        base = read_json(context.path("models/base_policy.json"))
-        return Policy(base["name"], base["policy_id"], policy_folder(base, cache_folder()), None, False)
-    tuned = read_json(context.path("models/ppo/manifest.json"))
-    folder = policy_folder(tuned["base"], cache_folder())
-    return Policy(tuned["name"], tuned["policy_id"], folder, context.path("models/ppo/adapter"), tuned["is_simulated"])
 
 
 def _task(

@@ -1,19 +1,20 @@
-"""Stage `completions`: programs sampled from the base policy for the training problems."""
+"""Stage `completions`: programs sampled from the policy of the round before for the training problems."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from crlhf.fetch import cache_folder
 from crlhf.lines import sha256_text
 from crlhf.schema import Summary
+from crlhf.stages.policies import find_policy
 from crlhf.stages.sampling import Sampling, sample
-from crlhf.store import read_json, records
+from crlhf.store import records
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crlhf.stages.policies import Policy
     from crlhf.stages.runner import Context
 
 SECTIONS = ("seed", "completions")
@@ -27,11 +28,10 @@ def run(context: Context) -> Summary:
     import pandas as pd
 
     from crlhf.evaluation.protocols import get_protocol
-    from crlhf.policy.base import policy_folder
     from crlhf.policy.engines import open_engine
 
     params = context.params.completions
-    manifest = read_json(context.path("models/base_policy.json"))
+    policy = find_policy(context.store.root, context.previous)
     problems = context.store.read("problems")
     problems = problems[problems["split"] == "train"][: params.n_problems]
     protocol = get_protocol(params.protocol)
@@ -41,18 +41,18 @@ def run(context: Context) -> Summary:
         max_new_tokens=params.max_new_tokens,
         temperature=params.temperature,
         stops=protocol.stops,
-        seed=context.params.seed,
+        seed=context.seed,
         batch_size=params.batch_size,
     )
-    journal = context.journal("completions", manifest, inputs, settings)
-    engine = open_engine("policy", policy_folder(manifest, cache_folder()))
+    journal = context.journal("completions", policy.policy_id, policy.base, inputs, settings)
+    engine = open_engine("policy", policy.folder, policy.adapter)
     samples = sample(engine, inputs, settings, journal, "completions")
     rows = [
         {
-            "completion_id": completion_id(manifest["policy_id"], context.params.seed, problem_id, drawn.sample_no),
+            "completion_id": completion_id(policy.policy_id, context.seed, problem_id, drawn.sample_no),
             "problem_id": problem_id,
             "sample_no": drawn.sample_no,
-            "policy_id": manifest["policy_id"],
+            "policy_id": policy.policy_id,
             "model_input": inputs[drawn.input_no],
             "code": (code := protocol.cut(drawn.text)),
             "code_sha256": sha256_text(code),
@@ -68,7 +68,7 @@ def run(context: Context) -> Summary:
     table = pd.DataFrame(rows)
     context.store.write("completions", table)
     journal.finish()
-    return _summary(table, manifest)
+    return _summary(table, policy)
 
 
 def completion_id(policy_id: str, seed: int, problem_id: str, sample_no: int) -> str:
@@ -76,7 +76,7 @@ def completion_id(policy_id: str, seed: int, problem_id: str, sample_no: int) ->
     return hashlib.sha256(f"{policy_id}/{seed}/{problem_id}/{sample_no}".encode()).hexdigest()[:16]
 
 
-def _summary(table: pd.DataFrame, manifest: dict[str, Any]) -> Summary:
+def _summary(table: pd.DataFrame, policy: Policy) -> Summary:
     lengths = table["token_ids"].map(len)
     return Summary(
         metrics={
@@ -86,5 +86,6 @@ def _summary(table: pd.DataFrame, manifest: dict[str, Any]) -> Summary:
             "share_truncated": round(float((table["finish_reason"] == "length").mean()), 6),
             "share_distinct": round(float(table["code_sha256"].nunique() / len(table)), 6),
         },
-        facts={"policy": manifest["name"]},
+        facts={"policy": policy.name},
+        is_simulated=policy.is_simulated,
     )

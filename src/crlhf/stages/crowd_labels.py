@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crlhf.errors import InputError, MissingInputError
 from crlhf.params import load_params
+from crlhf.stages.crowd_record import newest_round
 from crlhf.store import Store, atomic_write
 
 if TYPE_CHECKING:
@@ -75,14 +76,14 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def compare_on_project(root: Path) -> list[str]:
-    """A table of all estimators on the project's validated annotations, judged on held-out honeypots.
+    """A table of all estimators on the newest round's validated annotations, judged on held-out honeypots.
 
     Raises:
         MissingInputError: the annotations have not been validated yet.
     """
     from crlhf.reliability import compare_estimators
 
-    params, store = load_params(root / "params.yaml"), Store(root)
+    params, store = load_params(root / "params.yaml"), Store(root, newest_round(root, "validated"))
     annotations = store.read("validated")
     found = compare_estimators(
         annotations, store.read("items"), params.reliability, n_folds=params.reliability.n_folds, seed=params.seed

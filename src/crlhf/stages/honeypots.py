@@ -31,7 +31,7 @@ def run(context: Context) -> Summary:
     from crlhf.crowd.label_noise import label_noise
     from crlhf.crowd.truth import line_truths, passing_programs
 
-    params, seed = context.params, context.params.seed
+    params, seed = context.params, context.seed
     problems = context.store.read("problems")
     problems = problems[problems["split"] == "train"].reset_index(drop=True)
     completions = context.store.read("completions")

@@ -14,5 +14,5 @@ SECTIONS = ("seed", "benchmarks", "sandbox")
 
 
 def run(context: Context) -> Summary:
-    """Write `humaneval_base` or `humaneval_tuned`; see `benchmark.run`."""
+    """Write the policy's table `humaneval`; see `benchmark.run`."""
     return benchmark.run(context, "humaneval", context.params.benchmarks.humaneval)

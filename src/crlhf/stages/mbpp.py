@@ -14,5 +14,5 @@ SECTIONS = ("seed", "benchmarks", "sandbox")
 
 
 def run(context: Context) -> Summary:
-    """Write `mbpp_base` or `mbpp_tuned`; see `benchmark.run`."""
+    """Write the policy's table `mbpp`; see `benchmark.run`."""
     return benchmark.run(context, "mbpp", context.params.benchmarks.mbpp)

@@ -82,27 +82,26 @@ def _read(named: str) -> tuple[str | None, str | None, Results]:
 def _entries(read: Sequence[tuple[str | None, str | None, Results]]) -> list[Entry]:
     """Each file with its model: as it was labelled, else the base that its meta data name."""
     entries: list[Entry] = []
-    adapters: dict[str, set[str]] = {}
-    for _, _, results in read:
+    tuned: dict[str, set[str]] = {}
+    for model, _, results in read:
         policy = results.meta.get("policy", {})
-        if policy.get("adapter_sha256"):
-            adapters.setdefault(policy["base_id"], set()).add(policy["adapter_sha256"])
+        if not model and policy and policy["policy_id"] != policy["base_id"]:
+            tuned.setdefault(policy["base_id"], set()).add(policy["policy_id"])
     for model, side, results in read:
         policy = results.meta.get("policy", {})
         if model and side:
             entries.append(Entry(model, side, results))
-        elif not policy:
+            continue
+        if not policy:
             raise InputError(
                 f"{results.path}: does not say which model wrote it; name it MODEL:base={results.path} or "
                 f"MODEL:tuned={results.path}"
             )
-        else:
-            adapter = policy["adapter_sha256"]
-            several = sorted(adapters.get(policy["base_id"], ()))
-            chosen: list[str] = [adapter] if adapter else several or [""]
-            for one in chosen:  # a base stands beside each of its adapters
-                name = policy["base_name"] + (f" + {one[:8]}" if one and len(several) > 1 else "")
-                entries.append(Entry(name, "tuned" if adapter else "base", results))
+        is_base = policy["policy_id"] == policy["base_id"]
+        several = sorted(tuned.get(policy["base_id"], ()))
+        for one in (several or [""]) if is_base else [policy["policy_id"]]:  # a base stands beside each of its policies
+            name = f"{policy['base_name']}, {one.rpartition('+')[2][:8]}" if len(several) > 1 else policy["base_name"]
+            entries.append(Entry(name, "base" if is_base else "tuned", results))
     return entries
 
 

@@ -1,62 +1,55 @@
-"""Stage `ppo`: a LoRA adapter tuned on the annotated completions."""
+"""Stage `ppo`: the policy of the round before, tuned on the round's annotated completions."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crlhf.errors import InputError
-from crlhf.fetch import cache_folder, sha256_file
-from crlhf.progress import progress_bar
+from crlhf.fetch import sha256_file
+from crlhf.launch import is_main_process
 from crlhf.schema import Summary
+from crlhf.stages import summary_path
+from crlhf.stages.policies import MANIFEST, Policy, find_policy, policy_path
+from crlhf.stages.runner import digest
+from crlhf.stages.tuning import METHODS, Trained, tune
 from crlhf.store import read_json, records, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from crlhf.policy.ppo import PPOResult
     from crlhf.stages.runner import Context
 
-SECTIONS = ("seed", "ppo")
-FOLDER = "models/ppo"
-MANIFEST = "manifest.json"
+SECTIONS = ("seed", "tuning", "ppo", "completions")
 
 
 def run(context: Context) -> Summary:
-    """Write the folder `models/ppo` (adapter, value head, manifest) and the table `ppo_steps`.
+    """Write the folder `models/<round>` (weights, what the next round needs, manifest) and the table `ppo_steps`.
 
-    Training works in a folder of its own, with checkpoints; an interrupted run goes on there and ends with the same
-    weights. The finished adapter is copied to `models/ppo`.
+    Training goes on from the weights of the round before; the reference policy is always the base. It works in a
+    folder of its own, with checkpoints; an interrupted run goes on there and ends with the same weights. What it wrote
+    is copied to `models/<round>`, and registered in MLflow under the round's name and as `latest`.
     """
     from crlhf.evaluation.report import draw_ppo, png
-    from crlhf.policy.base import load_policy, policy_folder
-    from crlhf.policy.ppo import train_ppo
 
-    base = read_json(context.path("models/base_policy.json"))
-    is_simulated = read_json(context.path("metrics/stages/rewards.json"))["is_simulated"]
+    start = find_policy(context.store.root, context.previous)
+    is_simulated = read_json(context.path(summary_path("rewards", context.round)))["is_simulated"]
+    is_simulated = is_simulated or start.is_simulated
     rollouts, temperature = _rollouts(context)
-    work = context.work_folder("ppo", base, context.params.ppo.model_dump(), context.params.seed, records(rollouts))
-    model, tokenizer = load_policy(policy_folder(base, cache_folder()))
-    result = train_ppo(
-        model,
-        tokenizer,
-        rollouts,
-        context.params.ppo,
-        temperature=temperature,
-        seed=context.params.seed,
-        folder=work,
-        on_step=context.run.log_step,
-        progress=progress_bar,
-    )
-    _keep(context, base, work, is_simulated=is_simulated)
-    table = steps_table(result.history)
+    known = [context.params.tuning.model_dump(), context.params.ppo.model_dump(), records(rollouts)]
+    work = context.work_folder("ppo", start.policy_id, start.base, *known)
+    trained = tune(context, start, rollouts, temperature, work)
+    if not is_main_process():
+        return Summary({}, {})
+    folder = _keep(context, start, trained, is_simulated=is_simulated)
+    table = steps_table(trained.history)
     context.store.write("ppo_steps", table)
     shutil.rmtree(work)
-    context.run.log_artifact(context.path(FOLDER), "policy")
-    figure = context.keep_figure("ppo", png(draw_ppo(table)))
-    return _summary(table, rollouts, result, figure, is_simulated=is_simulated)
+    context.run.register_policy(folder, context.round or "")
+    figures = (context.keep_figure("ppo", png(draw_ppo(table))),)
+    return _summary(table, rollouts, trained, figures, METHODS[context.params.tuning.method], is_simulated=is_simulated)
 
 
 def steps_table(history: Sequence[Mapping[str, float]]) -> pd.DataFrame:
@@ -74,41 +67,56 @@ def _rollouts(context: Context) -> tuple[pd.DataFrame, float]:
     completions = context.store.read("completions")
     scores = context.store.read("scores")[["completion_id", "reward"]]
     joined = completions.merge(scores, on="completion_id", validate="one_to_one")
-    columns = ["completion_id", "problem_id", "prompt_token_ids", "token_ids", "logprobs", "reward"]
+    columns = ["completion_id", "problem_id", "model_input", "prompt_token_ids", "token_ids", "logprobs", "reward"]
     rollouts = joined.loc[joined["token_ids"].map(len) > 0, columns].reset_index(drop=True)
     if rollouts.empty:
-        raise InputError("data/tables/scores.parquet: no scored completion has tokens to learn from")
+        raise InputError(f"{context.store.table_path('scores')}: no scored completion has tokens to learn from")
     return rollouts, float(completions["temperature"].iloc[0])
 
 
-def _keep(context: Context, base: dict[str, Any], work: Path, *, is_simulated: bool) -> None:
-    """Copy the finished adapter and value head to `models/ppo` and write the manifest beside them."""
-    target = context.path(FOLDER)
+def _keep(context: Context, start: Policy, trained: Trained, *, is_simulated: bool) -> Path:
+    """Copy what training wrote to the round's folder, which is returned, with a manifest."""
+    assert context.round
+    target = context.path(policy_path(context.round))
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    shutil.copytree(work / "adapter", target / "adapter")
-    shutil.copy2(work / "value_head.safetensors", target / "value_head.safetensors")
-    adapter = sha256_file(target / "adapter" / "adapter_model.safetensors")
+    shutil.copytree(trained.weights, target / trained.weights.name)
+    for path in trained.beside:
+        shutil.copy2(path, target / path.name)
+    files = {path.name: sha256_file(path) for path in sorted((target / trained.weights.name).glob("*.safetensors"))}
+    is_whole = trained.weights.name == "policy"
     teacher = "a simulated crowd" if is_simulated else "a human crowd"
+    method = METHODS[context.params.tuning.method]
     manifest = {
-        "name": f"{base['name']} + LoRA tuned by PPO on {teacher}",
-        "policy_id": f"{base['policy_id']}+{adapter[:12]}",
-        "adapter_sha256": adapter,
-        "base": base,
+        "name": f"{start.base['name']}{', all weights' if is_whole else ' + LoRA'} tuned by {method} on {teacher}, "
+        f"round {context.round}",
+        "policy_id": f"{start.base['policy_id']}+{digest(files)[:12]}",
+        "weights": trained.weights.name,
+        "weights_sha256": files,
+        "method": context.params.tuning.method,
+        "round": context.round,
+        "prev": start.policy_id,
+        "base": start.base,
         "is_simulated": is_simulated,
     }
     write_json(target / MANIFEST, manifest)
+    return target
 
 
 def _summary(
-    table: pd.DataFrame, rollouts: pd.DataFrame, result: PPOResult, figure: str, *, is_simulated: bool
+    table: pd.DataFrame,
+    rollouts: pd.DataFrame,
+    trained: Trained,
+    figures: tuple[str, ...],
+    method: str,
+    *,
+    is_simulated: bool,
 ) -> Summary:
     last = table[table["step"] == table["step"].max()].set_index("name")["value"].dropna()
     metrics = {f"last/{name}": round(float(value), 9) for name, value in last.items()}
-    metrics |= {
+    metrics |= trained.metrics | {
         "n_rollouts": len(rollouts),
         "n_steps": int(table["step"].max()),
         "mean_reward": round(float(rollouts["reward"].mean()), 9),
     }
-    facts = {"stopped": result.stopped_reason or "all epochs done"}
-    return Summary(metrics, facts, is_simulated=is_simulated, figures=(figure,))
+    return Summary(metrics, {"method": method, "stopped": trained.stopped}, is_simulated=is_simulated, figures=figures)

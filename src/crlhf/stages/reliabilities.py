@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crlhf.schema import Summary
-from crlhf.store import write_json
+from crlhf.stages.crowd_record import CrowdRecord, joined, read_record, write_record
+from crlhf.store import Store, write_json
 
 if TYPE_CHECKING:
     from crlhf.stages.runner import Context
 
 SECTIONS = ("reliability",)
-MODEL = "data/tables/reliability_model.json"
+MODEL = "reliability_model.json"
+
+
+def model_path(store: Store) -> Path:
+    """Where the estimator's model of the store's round lies."""
+    return store.table_path("reliabilities").with_name(MODEL)
 
 
 def run(context: Context) -> Summary:
-    """Write `reliabilities` and the estimator's model."""
-    from crlhf.evaluation.report import draw_reliabilities, png
-    from crlhf.reliability import estimate
+    """Write `reliabilities`, the estimator's model, and the record of the crowd for the next round.
 
-    annotations = context.store.read("validated")
-    estimated = estimate(annotations, context.store.read("items"), context.params.reliability)
+    What the round before knew of an annotator is the prior here, with forgetting (`reliability.carry_over`). Verdicts
+    that arrived late for earlier rounds are evidence as well: their items are in the record.
+    """
+    from crlhf.evaluation.report import draw_reliabilities, png
+    from crlhf.reliability import estimate, remembered
+
+    params, store = context.params.reliability, context.store
+    annotations, earlier = store.read("validated"), read_record(store, context.previous)
+    items = joined(earlier.items, store.read("items"))
+    known = None if earlier.reliabilities.empty else earlier.reliabilities
+    estimated = estimate(annotations, items, params, earlier=known)
     is_simulated = bool((annotations["source"] == "simulated").any())
-    context.store.write("reliabilities", estimated.reliabilities)
-    write_json(context.path(MODEL), {**estimated.model, "is_simulated": is_simulated})
+    store.write("reliabilities", estimated.reliabilities)
+    write_json(model_path(store), {**estimated.model, "is_simulated": is_simulated})
+    everyone = remembered(earlier.reliabilities, estimated.reliabilities, params)
+    write_record(store, CrowdRecord(everyone, items, joined(earlier.verdicts, annotations)))
     table = estimated.reliabilities
     metrics: dict[str, float] = {
         "n_annotators": len(table),
+        "n_carried_over": int(table["annotator_id"].isin(earlier.reliabilities["annotator_id"]).sum()),
         "n_kept": int(table["is_kept"].sum()),
         "n_without_honeypots": int((table["n_honeypots"] == 0).sum()),
     }

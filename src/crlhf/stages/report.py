@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from crlhf import tracking
 from crlhf.schema import Summary
 from crlhf.stages import summary_path
+from crlhf.stages.round_facts import round_facts
 from crlhf.stages.scores import COMPARISONS, SCORES
 from crlhf.store import TABLE_PATHS, atomic_write, read_json
 
@@ -16,47 +17,67 @@ if TYPE_CHECKING:
     from crlhf.evaluation.report import Findings
     from crlhf.stages.runner import Context
 
-SECTIONS = ("seed", "report", "base_policy")
+SECTIONS = ("seed", "rounds", "report", "base_policy")
 FOLDER = "reports"
-_STAGES = ("problems", "honeypots", "validated", "reliabilities", "rewards", "ppo")
+_OWN_FIGURES = ("slopes", "rounds")
+_OF_A_ROUND = ("honeypots", "validated", "reliabilities", "rewards", "ppo")
 _PACKAGES = ("crlhf", "torch", "transformers", "trl", "peft", "dagster", "mlflow", "great-expectations", "pandas")
 
 
 def run(context: Context) -> Summary:
-    """Write reports/report.html, reports/report.md and the slope chart; the other figures are their stages' own."""
-    from crlhf.evaluation.report import draw_figures, render
+    """Write reports/report.html, reports/report.md and the charts over rounds; the other figures are their stages'."""
+    from crlhf.evaluation.report import draw_figures, draw_rounds, render
 
     store = context.store
     findings = _findings(context)
-    tables = (store.read(name) for name in ("reliabilities", "scores", "ppo_steps"))
-    figures = draw_figures(findings.pairs, *tables)
+    last = _last(context)
+    tables = (store.read(name, last) for name in ("reliabilities", "scores", "ppo_steps"))
+    figures = [*draw_figures(findings.last_pairs, *tables), draw_rounds(findings.rounds, findings.scores)]
     html, markdown = render(findings, figures)
     for name, page in (("report.html", html), ("report.md", markdown)):
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:
             file.write(page.encode())
         context.run.log_artifact(context.path(f"{FOLDER}/{name}"))
-    slopes = next(figure for figure in figures if figure.name == "slopes")
+    own = tuple(context.keep_figure(figure.name, figure.png) for figure in figures if figure.name in _OWN_FIGURES)
     return Summary(
         {"n_scores": len(findings.scores)},
         {"report": f"{FOLDER}/report.html"},
         is_simulated=findings.is_simulated,
-        figures=(context.keep_figure(slopes.name, slopes.png),),
+        figures=own,
     )
 
 
+def _last(context: Context) -> str:
+    """The last round that is over: what the report shows in full."""
+    return _rounds(context)[-1]
+
+
+def _rounds(context: Context) -> list[str]:
+    """The rounds that are over: all, unless one still waits for people."""
+    rounds = list(context.params.rounds)
+    return [name for name in rounds if context.store.has("ppo_steps", name)] or rounds[:1]
+
+
 def _findings(context: Context) -> Findings:
+    import pandas as pd
+
     from crlhf.evaluation.report import Findings
 
-    stages = {name: read_json(context.path(summary_path(name))) for name in _STAGES}
-    quarantine = context.store.read("quarantine")["rule"].value_counts().sort_index()
+    rounds, last = _rounds(context), _last(context)
+    stages = {"problems": read_json(context.path(summary_path("problems")))}
+    stages |= {stage: read_json(context.path(summary_path(stage, last))) for stage in _OF_A_ROUND}
+    quarantine = pd.concat([context.store.read("quarantine", name)["rule"] for name in rounds])
+    quarantine = quarantine.value_counts().sort_index()
     return Findings(
         policy_name=context.params.base_policy.name,
+        round=last,
         is_simulated=stages["ppo"]["is_simulated"],
         scores=read_json(context.path(SCORES)),
         comparisons=read_json(context.path(COMPARISONS)),
         stages=stages,
         quarantine=[(str(rule), int(count)) for rule, count in quarantine.items()],
         provenance=_provenance(context),
+        rounds=[round_facts(context, name) for name in rounds],
     )
 
 
@@ -66,8 +87,9 @@ def _provenance(context: Context) -> list[tuple[str, str]]:
     rows = [(name, value) for name, value in tracking.git_tags(root).items()]
     rows.append(("pipeline state", tracking.pipeline_state(root, context.params)))
     rows += [(f"MLflow run of {name}", run_id) for name, run_id in tracking.run_ids(root, context.params).items()]
-    for name, path in TABLE_PATHS.items():
-        if (root / path).exists():
-            rows.append((f"md5 of {name}", hashlib.md5((root / path).read_bytes(), usedforsecurity=False).hexdigest()))
+    for name in TABLE_PATHS:
+        path = context.store.table_path(name, _last(context))
+        if path.exists():
+            rows.append((f"md5 of {name}", hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()))
     rows += [(f"version of {name}", metadata.version(name)) for name in _PACKAGES]
     return rows

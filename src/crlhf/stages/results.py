@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from crlhf.errors import MissingInputError
-from crlhf.store import read_json
+from crlhf.params import load_params
+from crlhf.stages import summary_path
+from crlhf.stages.collection import awaited_rounds, closing, progress_of
+from crlhf.stages.policies import policy_path
+from crlhf.stages.scores import COMPARISONS, SCORES
+from crlhf.store import Store, read_json
 
 REPORT = "reports/report.html"
 
@@ -18,14 +23,36 @@ def describe(root: Path) -> list[str]:
     """
     if not (root / REPORT).exists():
         raise MissingInputError(f"{root / REPORT}: not made yet; run `make demo` or `dvc repro`")
-    comparisons = {(c["benchmark"], c["k"]): c for c in read_json(root / "data/tables/comparisons.json")}
+    subsets = {(c["benchmark"], c["k"]): c["subset"] for c in read_json(root / COMPARISONS)}
     lines = ["", "Scores (95 % intervals over problems):"]
-    for record in read_json(root / "metrics/scores.json"):
-        subset = comparisons[record["benchmark"], record["k"]]["subset"]
+    for record in read_json(root / SCORES):
+        subset = subsets[record["benchmark"], record["k"]]
         lines.append(
             f"  {record['benchmark']:<10} {record['policy']:<6} pass@{record['k']} {100 * record['value']:5.1f} % "
             f"[{100 * record['low']:.1f}, {100 * record['high']:.1f}]  {subset}, {record['protocol']}"
         )
-    if read_json(root / "metrics/stages/scores.json")["is_simulated"]:
+    if read_json(root / summary_path("scores"))["is_simulated"]:
         lines.append("  The crowd was simulated.")
     return [*lines, "", f"Report: {root / REPORT}", "Dagster and MLflow: make ui"]
+
+
+def describe_rounds(root: Path) -> list[str]:
+    """One line a round: over, open with the crowd's progress, or not begun.
+
+    Raises:
+        InputError: a batch file is unusable as a whole.
+    """
+    params, store = load_params(root / "params.yaml"), Store(root)
+    awaited = set(awaited_rounds(root))
+    lines = []
+    for name, one in params.rounds.items():
+        if store.has("ppo_steps", name):
+            state = f"over; its policy is {policy_path(name)}"
+        elif name in awaited and closing(store, name) is None:
+            state = f"waiting: {progress_of(root, name)}"
+        elif store.has("annotations", name) or name in awaited:
+            state = "has its verdicts; `dvc repro` goes on"
+        else:
+            state = "not begun"
+        lines.append(f"{name} (after {one.prev}): {state}")
+    return lines

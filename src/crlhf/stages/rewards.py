@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from crlhf.errors import InputError
 from crlhf.schema import Summary
-from crlhf.stages.reliabilities import MODEL
-from crlhf.store import read_json
+from crlhf.stages.reliabilities import model_path
+from crlhf.store import atomic_write, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from crlhf.stages.runner import Context
 
-SECTIONS = ("rewards",)
+SECTIONS = ("rewards", "report")
 
 
 def run(context: Context) -> Summary:
@@ -23,14 +23,14 @@ def run(context: Context) -> Summary:
     from crlhf.rewards import left_out, line_posteriors, scores
 
     params, store = context.params.rewards, context.store
-    model = read_json(context.path(MODEL))
+    model = read_json(model_path(store))
     prior = params.prior_correct if model["prior_correct"] is None else model["prior_correct"]
     completions = store.read("completions")
     posteriors = line_posteriors(store.read("validated"), store.read("items"), store.read("reliabilities"), prior)
     scored = scores(posteriors, completions, params)
     if scored.empty:
         raise InputError(
-            "data/tables/validated.parquet: no completion has the verdicts that rewards.min_annotators asks for"
+            f"{store.table_path('validated')}: no completion has the verdicts that rewards.min_annotators asks for"
         )
     store.write("line_posteriors", posteriors)
     store.write("scores", scored)
@@ -46,7 +46,27 @@ def run(context: Context) -> Summary:
     if model["is_simulated"]:
         metrics |= simulated_errors(posteriors, scored, store.read("line_truths"))
     figure = context.keep_figure("rewards", png(draw_rewards(scored)))
+    _keep_samples(context, posteriors, scored, is_simulated=model["is_simulated"])
     return Summary(metrics, {"kind": params.kind}, is_simulated=model["is_simulated"], figures=(figure,))
+
+
+def _keep_samples(context: Context, posteriors: pd.DataFrame, scored: pd.DataFrame, *, is_simulated: bool) -> None:
+    """Write reports/samples/<round>.html: some completions, from the best to the worst, line by line."""
+    from crlhf.evaluation.report import choose_samples, samples_page
+
+    store, path = context.store, context.path(f"reports/samples/{context.round}.html")
+    page = samples_page(
+        f"Annotated completions, round {context.round}",
+        choose_samples(scored, context.params.report.n_samples),
+        store.read("problems"),
+        store.read("items"),
+        scored,
+        posteriors,
+        is_simulated=is_simulated,
+    )
+    with atomic_write(path, "w") as file:
+        file.write(page)
+    context.run.log_artifact(path, "samples")
 
 
 def simulated_errors(posteriors: pd.DataFrame, scored: pd.DataFrame, truths: pd.DataFrame) -> dict[str, float]:

@@ -13,9 +13,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crlhf.errors import ParamsError
+from crlhf.launch import is_main_process
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
-from crlhf.stages import instance_name, summary_path
+from crlhf.stages import BASE, instance_name, summary_path
 from crlhf.store import Journal, Store, atomic_write, write_json
 
 if TYPE_CHECKING:
@@ -31,24 +33,36 @@ class Context(NamedTuple):
     Attributes:
         params: the whole of params.yaml.
         store: the tables.
-        policy: base or tuned for stages that are run per policy, else None.
+        round: the round that the stage is run for, or the policy (`base`, or the round that trained it); else None.
         say: prints one line for the person who waits.
         run: the stage's MLflow run; a null object when tracking is off.
     """
 
     params: Params
     store: Store
-    policy: str | None
+    round: str | None
     say: Callable[[str], None]
     run: StageRun
+
+    @property
+    def previous(self) -> str:
+        """The round before, with whose policy and knowledge of the crowd this one begins; `base` for the first."""
+        assert self.round
+        return self.params.rounds[self.round].prev
+
+    @property
+    def seed(self) -> int:
+        """The seed of this round's draws: the same in every project with this params seed, another in every round."""
+        assert self.round
+        return int.from_bytes(hashlib.sha256(f"{self.params.seed}/{self.round}".encode()).digest()[:4], "big")
 
     def path(self, relative: str) -> Path:
         """The absolute path of `relative`, a path below the project's root."""
         return self.store.path(relative)
 
     def keep_figure(self, name: str, content: bytes) -> str:
-        """Write a PNG to reports/figures and return its path below the root, for the summary."""
-        relative = f"{FIGURES}/{name}.png"
+        """Write a PNG to reports/figures (a round's into its own folder) and return its path below the root."""
+        relative = f"{FIGURES}/{self.round}/{name}.png" if self.round else f"{FIGURES}/{name}.png"
         with atomic_write(self.path(relative)) as file:
             file.write(content)
         self.run.log_artifact(self.path(relative), "figures")
@@ -56,11 +70,11 @@ class Context(NamedTuple):
 
     def work_folder(self, name: str, *inputs: object) -> Path:
         """A folder for unfinished work, named by a hash of what the work depends on."""
-        return self.path(f".crlhf/partial/{name}-{digest(*inputs)[:16]}")
+        return self.path(f".crlhf/partial/{instance_name(name, self.round)}-{digest(*inputs)[:16]}")
 
     def journal(self, name: str, *inputs: object) -> Journal:
         """A journal of finished pieces that holds only while `inputs` stay the same."""
-        return Journal(self.path(f".crlhf/partial/{name}.jsonl"), digest(*inputs))
+        return Journal(self.path(f".crlhf/partial/{instance_name(name, self.round)}.jsonl"), digest(*inputs))
 
 
 def digest(*inputs: object) -> str:
@@ -68,8 +82,8 @@ def digest(*inputs: object) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def execute(stage: str, root: Path, say: Callable[[str], None], policy: str | None = None) -> Summary:
-    """Run one stage in the project at `root` and write its summary.
+def execute(stage: str, root: Path, say: Callable[[str], None], round_name: str | None = None) -> Summary:
+    """Run one stage in the project at `root`, for one round or policy where it has them, and write its summary.
 
     Raises:
         CrlhfError: with one clear sentence, when a user can mend what is wrong.
@@ -78,12 +92,18 @@ def execute(stage: str, root: Path, say: Callable[[str], None], policy: str | No
 
     params = load_params(root / "params.yaml")
     module = import_module(f"crlhf.stages.{stage}")
-    instance = instance_name(stage, policy)
-    store = Store(root)
+    if round_name not in (None, BASE, *params.rounds):
+        raise ParamsError(f"params.yaml has no round {round_name}; it has {', '.join(params.rounds)}")
+    instance = instance_name(stage, round_name)
+    store = Store(root, round_name)
     started = time.monotonic()
+    if not is_main_process():  # it helps to compute; another process writes, tracks and speaks
+        quiet = Context(params, store, round_name, lambda text: None, tracking.StageRun())
+        result: Summary = module.run(quiet)
+        return result
     with tracking.stage_run(instance, store.root, params, say) as run:
-        summary: Summary = module.run(Context(params, store, policy, say, run))
-        write_json(store.path(summary_path(instance)), summary_dict(instance, summary))
+        summary: Summary = module.run(Context(params, store, round_name, say, run))
+        write_json(store.path(summary_path(stage, round_name)), summary_dict(instance, summary))
         seconds = time.monotonic() - started
         write_json(store.path(f".crlhf/timings/{instance}.json"), {"seconds": round(seconds, 3)})
         run.log_summary(summary, seconds)

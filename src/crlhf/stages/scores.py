@@ -1,56 +1,70 @@
-"""Stage `scores`: pass@k of base and tuned with intervals, and their paired comparison."""
+"""Stage `scores`: pass@k of every policy with intervals, and the paired comparison of each round's with the base."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from crlhf.schema import Summary
-from crlhf.stages import POLICIES
+from crlhf.stages import BASE
 from crlhf.stages.benchmark import subset_name
-from crlhf.store import read_json, write_json
+from crlhf.stages.policies import read_manifest
+from crlhf.store import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from crlhf.evaluation.pass_at_k import PassCount
-    from crlhf.evaluation.scores import Bootstrap
+    from crlhf.evaluation.scores import Bootstrap, Counts
     from crlhf.stages.runner import Context
 
-SECTIONS = ("seed", "benchmarks", "report")
+SECTIONS = ("seed", "rounds", "benchmarks", "report")
 SCORES = "metrics/scores.json"
 COMPARISONS = "data/tables/comparisons.json"
 BENCHMARKS = ("humaneval", "mbpp")
 
 
 def run(context: Context) -> Summary:
-    """Write `metrics/scores.json` (a record a benchmark, policy and k) and `comparisons.json` (tuned against base)."""
+    """Write `metrics/scores.json` (a record a benchmark, policy and k) and `comparisons.json` (rounds against base)."""
     from crlhf.evaluation.scores import Bootstrap
 
     params = context.params
     bootstrap = Bootstrap(params.report.n_bootstrap, params.report.confidence, params.seed)
+    rounds = evaluated_rounds(context)
+    policies = (BASE, *rounds)
     records: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     problems = context.store.read("problems")
     n_all = problems[problems["split"] == "test"].groupby("source").size()
     for benchmark in BENCHMARKS:
-        tables = {policy: context.store.read(f"{benchmark}_{policy}") for policy in POLICIES}
+        tables = {policy: context.store.read(benchmark, policy) for policy in policies}
         if any(table.empty for table in tables.values()):
             context.say(f"scores: WARNING: {benchmark} has no samples and is left out")
             continue
         counts = {policy: count_table(table) for policy, table in tables.items()}
-        source = next(iter(counts["base"])).partition("/")[0]
-        subset = subset_name(len(counts["base"]), int(n_all[source]))
+        source = next(iter(counts[BASE])).partition("/")[0]
+        subset = subset_name(len(counts[BASE]), int(n_all[source]))
         for k in params.benchmarks.k:
-            records += [_record(benchmark, policy, tables[policy], k, counts[policy], bootstrap) for policy in POLICIES]
-            shared = {"benchmark": benchmark, "k": k, "subset": subset, "temperature": params.benchmarks.temperature}
-            comparisons.append(shared | _compare(counts, k, bootstrap))
+            records += [_record(benchmark, policy, tables[policy], k, counts[policy], bootstrap) for policy in policies]
+            about = {"benchmark": benchmark, "k": k, "subset": subset, "temperature": params.benchmarks.temperature}
+            for policy in rounds:
+                compared = _compare(counts[BASE], counts[policy], k, bootstrap)
+                comparisons.append(about | {"policy": policy} | compared)
     write_json(context.path(SCORES), records)
     write_json(context.path(COMPARISONS), comparisons)
     metrics = {f"{r['benchmark']}/{r['policy']}/pass_at_{r['k']}": r["value"] for r in records}
-    metrics |= {f"{c['benchmark']}/gain_at_{c['k']}": c["difference"] for c in comparisons}
+    metrics |= {f"{c['benchmark']}/{c['policy']}/gain_at_{c['k']}": c["difference"] for c in comparisons}
     facts = {c["benchmark"]: c["subset"] for c in comparisons}
-    is_simulated = read_json(context.path("metrics/stages/ppo.json"))["is_simulated"]
+    is_simulated = any(read_manifest(context.store.root, name)["is_simulated"] for name in rounds)
     return Summary(metrics, facts, is_simulated=is_simulated)
+
+
+def evaluated_rounds(context: Context) -> list[str]:
+    """The rounds whose policies have been evaluated: all, unless a later round still waits for people."""
+    rounds, store = list(context.params.rounds), context.store
+    found = [name for name in rounds if all(store.has(benchmark, name) for benchmark in BENCHMARKS)] or rounds[:1]
+    if len(found) < len(rounds):
+        context.say(f"scores: not evaluated yet: {', '.join(name for name in rounds if name not in found)}")
+    return found
 
 
 def count_table(table: pd.DataFrame) -> dict[str, PassCount]:
@@ -81,11 +95,11 @@ def _record(
     }
 
 
-def _compare(counts: dict[str, dict[str, PassCount]], k: int, bootstrap: Bootstrap) -> dict[str, Any]:
-    """Tuned against base on the same problems; `mcnemar_p` is null unless each problem has one sample."""
+def _compare(base: Counts, tuned: Counts, k: int, bootstrap: Bootstrap) -> dict[str, Any]:
+    """A policy against base on the same problems; `mcnemar_p` is null unless each problem has one sample."""
     from crlhf.evaluation.scores import compare
 
-    found = compare(counts["base"], counts["tuned"], k, bootstrap)
+    found = compare(base, tuned, k, bootstrap)
     return {
         "difference": round(found.difference.value, 9),
         "low": round(found.difference.low, 9),

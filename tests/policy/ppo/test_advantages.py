@@ -14,6 +14,7 @@ from crlhf.policy.ppo.advantages import (
     masked_mean,
     masked_whiten,
     problem_advantages,
+    whitening_scale,
 )
 
 
@@ -115,3 +116,39 @@ def test_a_hard_problem_whose_completions_score_alike_pushes_the_policy_nowhere(
     torch.testing.assert_close(found.advantages[2:, :2], torch.tensor([[-0.095, -0.1], [0.095, 0.1]]))
     # The value head goes on learning the scores as they are: at the last token the return is the score.
     assert [float(found.returns[row, last]) for row, last in enumerate([2, 0, 1, 1])] == pytest.approx(scores.tolist())
+
+
+def test_rewards_are_whitened_as_trl_does_it_and_keep_their_mean_in_proportion():
+    # Entries 1, 2, 6 (the 99 is padding): mean 3, unbiased variance (4 + 1 + 9) / 2 = 7.
+    rewards = torch.tensor([[1.0, 2.0], [6.0, 99.0]])
+    mask = torch.tensor([[True, True], [True, False]])
+    assert whitening_scale(rewards, mask) == pytest.approx(7**-0.5, rel=1e-6)
+    assert whitening_scale(rewards[:, :1], torch.tensor([[True], [False]])) == 1.0
+
+
+def test_scores_placed_line_by_line_are_rewarded_where_they_lie():
+    logprobs = torch.zeros(1, 4)
+    placed = torch.tensor([[0.0, 0.4, 0.0, 0.1]])
+    rewards = kl_rewards(logprobs, logprobs, placed, torch.ones(1, 4, dtype=torch.bool), kl_coef=0.3, estimator="k1")
+    torch.testing.assert_close(rewards, placed)
+
+
+def test_centring_line_by_line_takes_each_lines_share():
+    # One problem, two completions of two lines that end at tokens 0 and 1; values 0, gamma = lam = 1.
+    # Scores 0.8 and 0.2, mean 0.5: each line end is shifted by -0.25.
+    # Row 0: (0.4, 0.4) -> (0.15, 0.15), advantages (0.3, 0.15). Row 1: (0.2, 0) -> (-0.05, -0.25): (-0.3, -0.25).
+    rewards = torch.tensor([[0.4, 0.4], [0.2, 0.0]])
+    found = problem_advantages(
+        rewards,
+        torch.tensor([0.8, 0.2]),
+        torch.zeros(2, 2),
+        torch.ones(2, 2, dtype=torch.bool),
+        torch.tensor([0, 0]),
+        gamma=1.0,
+        lam=1.0,
+        center_per_problem=True,
+        whiten=False,
+        shares=torch.full((2, 2), 0.5),
+    )
+    torch.testing.assert_close(found.advantages, torch.tensor([[0.3, 0.15], [-0.3, -0.25]]))
+    torch.testing.assert_close(found.returns, torch.tensor([[0.8, 0.4], [0.2, 0.0]]))

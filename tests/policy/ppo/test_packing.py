@@ -101,9 +101,22 @@ def test_token_logprobs_match_log_softmax_in_value_and_gradient(n):
     torch.testing.assert_close(gradient, hidden.grad)
 
 
-def test_a_head_that_is_trained_is_refused():
-    with pytest.raises(CrlhfError, match="head must be frozen"):
-        token_logprobs(torch.zeros(1, 4), torch.nn.Linear(4, 3), torch.tensor([0]), 1.0)
+@pytest.mark.parametrize("is_frozen", [True, False], ids=["frozen head", "trained head"])
+def test_gradients_flow_from_entropies_and_into_a_trained_head(is_frozen):
+    generator = torch.Generator().manual_seed(5)
+    hidden = torch.randn(200, 16, generator=generator, requires_grad=True)
+    head = torch.nn.Linear(16, WORDS, bias=False).requires_grad_(not is_frozen)
+    targets = torch.randint(0, WORDS, (200,), generator=generator)
+    a, b = torch.randn(2, 200, generator=generator)
+    found, entropies = token_logprobs(hidden, head, targets, 0.7, entropy_gradient=True)
+    (found * a + entropies * b).sum().backward()
+    gradients = [hidden.grad, head.weight.grad]
+    hidden.grad = head.weight.grad = None
+    table = torch.log_softmax(head(hidden) / 0.7, -1)
+    (table.gather(1, targets[:, None])[:, 0] * a - (table.exp() * table).sum(-1) * b).sum().backward()
+    for gradient, expected in zip(gradients, [hidden.grad, head.weight.grad], strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
+    assert (head.weight.grad is None) == is_frozen
 
 
 def test_a_model_that_caps_its_logits_is_refused():

@@ -4,8 +4,10 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from crlhf.errors import DiskFullError
 from crlhf.policy.ppo import checkpoints, train_ppo, train_ppo_online
 from tests.policy.ppo.tiny import TEMPERATURE, make_params, make_policy, make_tokenizer, sample_rollouts
 
@@ -20,7 +23,7 @@ PROMPTS = ["w4 w5 w6", "w20 w7", "w9"]
 
 
 def replay(folder, on_step=lambda step, metrics: None, **changes):
-    more = {name: changes.pop(name) for name in ("keep_checkpoints", "seed") if name in changes}
+    more = {name: changes.pop(name) for name in ("keep_checkpoints", "seed", "say") if name in changes}
     model = make_policy()
     return train_ppo(
         model,
@@ -47,7 +50,7 @@ def online(folder, on_step=lambda step, metrics: None, **changes):
         lambda prompts, completions: [
             None if "w3 w" in text else float(len(set(text.split()))) for text in completions
         ],
-        make_params(save_every_steps=1),
+        make_params(**({"save_every_steps": 1} | changes)),
         n_per_prompt=3,
         n_rounds=2,
         max_new_tokens=5,
@@ -136,9 +139,9 @@ def test_kill_nine_at_random_moments_changes_nothing(tmp_path):
     assert n_killed >= 4
 
 
-@pytest.mark.parametrize("nth_flush", [1, 6, 9, 10, 11, 15])
+@pytest.mark.parametrize("nth_flush", [1, 6, 10, 11, 12, 16])
 def test_kill_nine_inside_a_checkpoint_write_changes_nothing(tmp_path, nth_flush, monkeypatch):
-    """A checkpoint flushes its nine files, its own folder and, once renamed, its parent: eleven flushes each."""
+    """A checkpoint flushes its ten files, its own folder and, once renamed, its parent: twelve flushes each."""
     real, count = checkpoints._fsync, [0]
 
     def fsync(path: Path) -> None:
@@ -154,25 +157,52 @@ def test_kill_nine_inside_a_checkpoint_write_changes_nothing(tmp_path, nth_flush
         process.join(120)
     assert process.exitcode == -signal.SIGKILL
     resumed = replay(tmp_path / "killed")
-    # The first checkpoint is in place once ten flushes are done and it is renamed.
-    assert resumed.resumed_from_step == nth_flush // 11
+    # The first checkpoint is in place once eleven flushes are done and it is renamed.
+    assert resumed.resumed_from_step == nth_flush // 12
     assert resumed.n_damaged_checkpoints == 0
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
-def test_sigterm_is_no_different(tmp_path):
-    replay(tmp_path / "whole")
+@pytest.mark.parametrize("run", [replay, online])
+def test_sigterm_writes_a_checkpoint_and_ends_the_process(tmp_path, run):
+    """Checkpoints every 100 steps: the one that the next run goes on from is the one that SIGTERM wrote."""
+    run(tmp_path / "whole", save_every_steps=100)
 
-    def terminated_in_step_two(step, _):
-        if step == 2:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def terminated_in_step_five(step, _):
+        if step == 4:  # the handler raises within the next micro-batch
             os.kill(os.getpid(), signal.SIGTERM)
 
-    process = in_child(replay, tmp_path / "killed", terminated_in_step_two)
+    def child():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        run(tmp_path / "killed", terminated_in_step_five, save_every_steps=100)
+
+    process = in_child(child)
     process.join(120)
     assert process.exitcode == -signal.SIGTERM
-    assert replay(tmp_path / "killed").resumed_from_step == 1
+    assert run(tmp_path / "killed", save_every_steps=100).resumed_from_step == 4
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_sigterm_does_what_the_callers_handler_does_once_the_checkpoint_is_there(tmp_path):
+    replay(tmp_path / "whole")
+
+    def handler(signum, frame):
+        assert (tmp_path / "run" / "checkpoints" / "checkpoint-3").is_dir()
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            replay(
+                tmp_path / "run",
+                lambda step, _: step == 3 and signal.raise_signal(signal.SIGTERM),
+                save_every_steps=100,
+            )
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    replay(tmp_path / "run")
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
@@ -183,8 +213,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    resumed = replay(tmp_path / "hurt")
+    said = []
+    resumed = replay(tmp_path / "hurt", say=said.append)
     assert (resumed.resumed_from_step, resumed.n_damaged_checkpoints) == (2, 1)
+    assert said == [
+        "PPO: 1 damaged checkpoint(s) found and removed",
+        "PPO: going on after step 2, from the last good checkpoint",
+    ]
     assert files(tmp_path / "hurt") == files(tmp_path / "whole")
 
 
@@ -210,7 +245,7 @@ def test_a_finished_run_is_not_trained_again_unless_its_files_changed(tmp_path):
     assert steps == []
     assert again == first._replace(resumed_from_step=first.n_steps)
     expected = files(tmp_path)
-    (first.adapter / "adapter_model.safetensors").write_bytes(b"")
+    (first.weights / "adapter_model.safetensors").write_bytes(b"")
     assert replay(tmp_path).resumed_from_step == 0
     assert files(tmp_path) == expected
 
@@ -219,6 +254,7 @@ def test_checkpoints_go_at_the_end_unless_they_are_wanted(tmp_path):
     replay(tmp_path / "gone")
     assert sorted(path.name for path in (tmp_path / "gone").iterdir()) == [
         "adapter",
+        "ppo_state.json",
         "result.json",
         "value_head.safetensors",
     ]
@@ -235,6 +271,7 @@ def test_a_checkpoint_holds_everything_training_depends_on(tmp_path):
         "adapter_config.json",
         "adapter_model.safetensors",
         "optimizer.pt",
+        "ppo_state.json",
         "rng_state.pth",
         "rollouts.safetensors",
         "scheduler.pt",
@@ -246,3 +283,76 @@ def test_a_checkpoint_holds_everything_training_depends_on(tmp_path):
     assert [len(group["params"]) for group in optimizer["param_groups"]] == [n_adapter, 2]
     assert len(optimizer["state"]) == n_adapter + 2
     shutil.rmtree(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of two megabytes, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes more rights than this process has")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # rollouts that were read are still mapped
+
+
+def test_a_full_disk_is_a_clear_error_that_loses_nothing(tmp_path, small_disk):
+    whole = replay(tmp_path / "whole")
+
+    def fill_at_step_three(step, _):
+        if step == 3:  # leave room for a part of the next checkpoint
+            (small_disk / "ballast").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 40_000))
+
+    with pytest.raises(DiskFullError, match=r"no space left on the disk .*; free some and run again"):
+        replay(small_disk / "run", fill_at_step_three)
+    (small_disk / "ballast").unlink()
+    resumed = replay(small_disk / "run")
+    assert (resumed.resumed_from_step, resumed.n_damaged_checkpoints) == (2, 0)
+    assert files(small_disk / "run") == files(tmp_path / "whole")
+    assert resumed.history == whole.history
+
+
+def test_a_limit_on_the_size_of_files_is_the_same_error(tmp_path):
+    """As `ulimit -f` sets it: the operating system says that the file is too large."""
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            replay(tmp_path / "run")
+        except DiskFullError:
+            os._exit(66)
+
+    process = in_child(limited)
+    process.join(120)
+    assert process.exitcode == 66
+    replay(tmp_path / "whole")
+    replay(tmp_path / "run")
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+def test_the_kl_coefficient_survives_a_stop(tmp_path):
+    """Two rounds online, the coefficient of the second rests on KL that was seen before the stop."""
+    adaptive = {"kl_control": "adaptive", "kl_target": 1e-3, "kl_horizon": 20.0}
+    whole = online(tmp_path / "whole", **adaptive)
+    assert whole.history[-1]["kl_coef"] > whole.history[0]["kl_coef"]
+    n_round = whole.n_steps // 2
+    for step in (n_round - 1, n_round, n_round + 1):
+        with pytest.raises(KeyboardInterrupt):
+            online(tmp_path / str(step), stop_at(step), **adaptive)
+        assert online(tmp_path / str(step), **adaptive) == whole._replace(
+            weights=tmp_path / str(step) / "adapter",
+            value_head=tmp_path / str(step) / "value_head.safetensors",
+            resumed_from_step=step - 1,
+        )
+        assert files(tmp_path / str(step)) == files(tmp_path / "whole")
+
+
+def test_full_fine_tuning_resumes_exactly(tmp_path):
+    full = {"fine_tuning": "full", "learning_rate": 1e-3}
+    replay(tmp_path / "whole", **full)
+    with pytest.raises(KeyboardInterrupt):
+        replay(tmp_path / "cut", stop_at(3), **full)
+    assert replay(tmp_path / "cut", **full).resumed_from_step == 2
+    for name in ("policy/model.safetensors", "value_head.safetensors", "result.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

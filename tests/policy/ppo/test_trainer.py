@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from crlhf.errors import CrlhfError
+from crlhf.errors import CrlhfError, MissingInputError, ParamsError
 from crlhf.policy.ppo import train_ppo, train_ppo_online
 from tests.policy.ppo.tiny import (
     TEMPERATURE,
@@ -38,7 +38,7 @@ def train(folder, *, rollouts=None, model=None, seed=3, params=None, on_step=Non
 
 
 def weights(result):
-    return load_file(result.adapter / "adapter_model.safetensors") | load_file(result.value_head)
+    return load_file(result.weights / "adapter_model.safetensors") | load_file(result.value_head)
 
 
 def same(left, right):
@@ -87,7 +87,7 @@ def test_the_saved_adapter_loads_and_is_what_the_curves_describe(tmp_path):
 
     table = sample_rollouts(make_policy())
     result, _ = train(tmp_path / "a", rollouts=table, params=make_params(num_ppo_epochs=1))
-    tuned = PeftModel.from_pretrained(make_policy(), result.adapter)
+    tuned = PeftModel.from_pretrained(make_policy(), result.weights)
     gaps = [
         abs(new - old)
         for row in table.itertuples()
@@ -97,9 +97,8 @@ def test_the_saved_adapter_loads_and_is_what_the_curves_describe(tmp_path):
     again, more = train(
         tmp_path / "b",
         rollouts=table,
-        model=PeftModel.from_pretrained(make_policy(), result.adapter, is_trainable=True),
         params=make_params(batch_size=8, num_ppo_epochs=1),
-        value_head=result.value_head,
+        start=tmp_path / "a",
     )
     assert more[0][1]["gap_to_behaviour"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-4)
     assert more[0][1]["kl_k3"] > 1e-4  # the reference is the base, not the adapter it started from
@@ -176,6 +175,40 @@ def test_gradient_checkpointing_changes_nothing_but_rounding(tmp_path):
         torch.testing.assert_close(weights(saved)[name], tensor, atol=1e-5, rtol=1e-4)
 
 
+def test_bfloat16_passes_change_little_and_keep_float32_weights(tmp_path):
+    plain, steps = train(tmp_path / "plain")
+    rough, rough_steps = train(tmp_path / "bf16", params=make_params(bf16=True))
+    assert {tensor.dtype for tensor in weights(rough).values()} == {torch.float32}
+    assert not same(weights(rough), weights(plain))
+    # bfloat16 has 8 bits: log-probabilities near -3 are off by a hundredth or two
+    assert rough_steps[0][1]["gap_to_behaviour"] < 0.05
+    for (_, left), (_, right) in zip(steps, rough_steps, strict=True):
+        assert left["score"] == pytest.approx(right["score"])
+        assert left["entropy"] == pytest.approx(right["entropy"], abs=0.05)
+
+
+def test_full_fine_tuning_trains_all_weights_and_stores_a_whole_policy(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    before = dict(make_policy().named_parameters())
+    result, steps = train(tmp_path / "a", params=make_params(fine_tuning="full", learning_rate=1e-3))
+    tuned = AutoModelForCausalLM.from_pretrained(result.weights)
+    assert all(not torch.equal(before[name], p) for name, p in tuned.named_parameters())
+    assert abs(steps[0][1]["kl_k1"]) < 1e-5
+    assert steps[-1][1]["kl_k3"] > 1e-3
+    # The next round starts from these weights and is measured against the base.
+    table = sample_rollouts(make_policy())
+    gaps = [
+        abs(new - old)
+        for row in table.itertuples()
+        for new, old in zip(plain_logprobs(tuned, row.prompt_token_ids, row.token_ids), row.logprobs, strict=True)
+    ]
+    params = make_params(fine_tuning="full", learning_rate=1e-3, batch_size=8, num_ppo_epochs=1)
+    _, more = train(tmp_path / "b", rollouts=table, params=params, start=tmp_path / "a")
+    assert more[0][1]["gap_to_behaviour"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-4)
+    assert more[0][1]["kl_k3"] > 1e-4
+
+
 def test_equal_runs_end_with_equal_bytes_and_another_seed_does_not(tmp_path):
     first, _ = train(tmp_path / "1")
     again, _ = train(tmp_path / "2")
@@ -225,6 +258,43 @@ def test_training_stops_before_the_update_that_would_leave_the_allowed_kl(tmp_pa
     assert same(weights(stopped), before)
 
 
+def test_training_stops_when_completions_change_their_length(tmp_path):
+    start, _ = train(tmp_path / "a", params=make_params(num_ppo_epochs=1))
+    table = sample_rollouts(make_policy(), length=12)  # twice as long as those of the first round
+    result, steps = train(
+        tmp_path / "b", rollouts=table, start=tmp_path / "a", params=make_params(max_length_drift=0.5)
+    )
+    mean, first = table["token_ids"].map(len).mean(), sample_rollouts(make_policy())["token_ids"].map(len).mean()
+    assert steps[0][1]["length_drift"] == pytest.approx(mean / first - 1, abs=0.3)
+    assert (result.n_steps, "longer than at the start" in result.stopped_reason) == (1, True)
+    assert same(weights(result), weights(start))
+
+
+def test_an_adaptive_kl_coefficient_rises_with_the_kl_and_is_passed_on_to_the_next_round(tmp_path):
+    adaptive = {"kl_control": "adaptive", "kl_target": 1e-4, "kl_horizon": 40.0, "kl_coef": 0.1}
+    first, steps = train(tmp_path / "a", params=make_params(**adaptive))
+    assert {metrics["kl_coef"] for _, metrics in steps} == {0.1}
+    # The KL of the last epoch is far above the target: a fifth of 8 completions of a horizon of 40.
+    assert first.kl_coef == pytest.approx(0.1 * (1 + 0.2 * 8 / 40))
+    _, steps = train(tmp_path / "b", params=make_params(**adaptive), start=tmp_path / "a")
+    assert steps[0][1]["kl_coef"] == first.kl_coef
+
+
+def test_an_entropy_bonus_keeps_the_entropy_higher(tmp_path):
+    fast = {"learning_rate": 0.02, "num_ppo_epochs": 4}
+    _, plain = train(tmp_path / "plain", params=make_params(**fast))
+    _, bonus = train(tmp_path / "bonus", params=make_params(**fast, entropy_coef=0.5))
+    assert bonus[-1][1]["entropy"] > plain[-1][1]["entropy"] + 0.01
+
+
+def test_whitened_rewards_start_the_value_head_at_their_mean(tmp_path):
+    params = make_params(whiten_rewards=True, kl_coef=0.0, batch_size=8, num_ppo_epochs=1, value_learning_rate=1e-9)
+    table = sample_rollouts(make_policy())
+    head = load_file(train(tmp_path, rollouts=table, params=params)[0].value_head)
+    tokens = [0.0] * int(table["token_ids"].map(len).sum() - len(table)) + table["reward"].tolist()
+    assert float(head["bias"]) == pytest.approx(table["reward"].mean() / pd.Series(tokens).std(), rel=1e-5)
+
+
 def test_a_loss_that_is_not_finite_is_a_clear_error(tmp_path):
     table = sample_rollouts(make_policy())
     table["reward"] = 3e38  # its square is beyond float32
@@ -246,7 +316,7 @@ def mean_score(model):
 def test_mean_reward_rises_in_replay_unless_rewards_are_shuffled(tmp_path, shuffled):
     from peft import PeftModel
 
-    model, head = make_policy(), None
+    model, start = make_policy(), None
     before = mean_score(model)
     params = make_params(batch_size=24, micro_batch_size=24, num_ppo_epochs=4, learning_rate=0.02, kl_coef=0.01)
     for round_no in range(3):
@@ -254,9 +324,8 @@ def test_mean_reward_rises_in_replay_unless_rewards_are_shuffled(tmp_path, shuff
         if shuffled:
             by_problem = table.groupby("problem_id")["reward"]
             table["reward"] = by_problem.transform(lambda scores: scores.sample(frac=1, random_state=0).values)
-        result, steps = train(tmp_path / str(round_no), rollouts=table, model=model, params=params, value_head=head)
-        model = PeftModel.from_pretrained(make_policy(), result.adapter, is_trainable=True)
-        head = result.value_head
+        result, steps = train(tmp_path / str(round_no), rollouts=table, params=params, start=start)
+        model, start = PeftModel.from_pretrained(make_policy(), result.weights), tmp_path / str(round_no)
     rise = mean_score(model) - before
     # One score varies by 0.22; the mean of 799 by 0.008, so 0.1 is nine standard errors of a difference.
     assert abs(rise) < 0.1 if shuffled else rise > 0.2
@@ -289,5 +358,52 @@ def test_mean_reward_rises_online(tmp_path):
     assert len(steps) == 24
     scores = pd.Series([metrics["score"] for metrics in steps])
     assert scores[-4:].mean() > scores[:4].mean() + 0.1
+    assert 0.01 < steps[-1]["kl_k3"] < 10.0
     # The first step of each round meets the policy that drew its completions.
     assert all(metrics["gap_to_behaviour"] < 1e-6 for metrics in steps[::4])
+
+
+def test_vllm_that_is_not_there_is_a_clear_error(tmp_path):
+    with pytest.raises(ParamsError, match="vLLM is not installed"):
+        train_ppo_online(
+            make_policy(),
+            make_tokenizer(),
+            ["w4"],
+            lambda prompts, completions: [0.0] * len(completions),
+            make_params(),
+            n_per_prompt=1,
+            n_rounds=1,
+            max_new_tokens=2,
+            temperature=TEMPERATURE,
+            seed=0,
+            folder=tmp_path,
+            on_step=lambda step, metrics: None,
+            use_vllm=True,
+        )
+
+
+def test_a_start_that_lacks_a_part_or_has_another_shape_is_named(tmp_path):
+    train(tmp_path / "a", params=make_params(num_ppo_epochs=1))
+    with pytest.raises(ParamsError, match=r"has r = 4, params\.yaml asks for 8"):
+        train(tmp_path / "b", start=tmp_path / "a", params=make_params(lora_r=8))
+    (tmp_path / "a" / "value_head.safetensors").unlink()
+    with pytest.raises(MissingInputError, match=r"value_head\.safetensors: the round to start from"):
+        train(tmp_path / "b", start=tmp_path / "a")
+
+
+def test_scores_placed_line_by_line_are_learned_from_where_they_lie(tmp_path):
+    """Each word is a line of its own, right if it is a low word; the shares of a completion sum to 1."""
+    from peft import PeftModel
+
+    model, start = make_policy(), None
+    before = mean_score(model)
+    params = make_params(batch_size=24, micro_batch_size=24, num_ppo_epochs=4, learning_rate=0.02, kl_coef=0.01)
+    for round_no in range(2):
+        table = sample_rollouts(model, n_problems=4, n_samples=24, seed=round_no + 1, score=score_of_low_words)
+        shares = [[1 / len(ids)] * len(ids) for ids in table["token_ids"]]
+        placed = [[(token < WORDS // 2) / len(ids) for token in ids] for ids in table["token_ids"]]
+        table = table.assign(token_scores=placed, token_shares=shares)
+        result, _ = train(tmp_path / str(round_no), rollouts=table, params=params, start=start)
+        model, start = PeftModel.from_pretrained(make_policy(), result.weights), tmp_path / str(round_no)
+    # Two rounds, where the last-token test takes three; nine standard errors of a difference are 0.1.
+    assert mean_score(model) - before > 0.2

@@ -26,6 +26,17 @@ CURVES = (
     ("clip_fraction", "Clipped ratios"),
     ("entropy", "Entropy (nats a token)"),
 )
+BASELINE_CURVES = (
+    ("loss", "Loss"),
+    ("reward", "Mean reward of the batch"),
+    ("rewards/margins", "Margin of the implicit rewards"),
+    ("rewards/accuracies", "Pairs in the right order"),
+    ("kl", "KL to the base policy"),
+    ("entropy", "Entropy (nats a token)"),
+    ("mean_token_accuracy", "Tokens predicted"),
+    ("grad_norm", "Norm of the gradient"),
+    ("learning_rate", "Learning rate"),
+)
 
 
 class Drawn(NamedTuple):
@@ -182,9 +193,11 @@ def draw_rewards(rewards: pd.DataFrame) -> Figure:
 
 
 def draw_ppo(ppo_steps: pd.DataFrame) -> Figure:
-    """Six curves of PPO over optimiser steps."""
+    """Six curves over optimiser steps: PPO's, or of a baseline the first that it has of `BASELINE_CURVES`."""
+    present = set(ppo_steps["name"])
+    curves = CURVES if CURVES[0][0] in present else [curve for curve in BASELINE_CURVES if curve[0] in present][:6]
     figure, panels = _panels(2, 3, width=9.6, height=4.6)
-    for axes, (name, title) in zip(panels, CURVES, strict=True):
+    for axes, (name, title) in zip(panels, curves, strict=False):
         curve = ppo_steps[ppo_steps["name"] == name].sort_values("step")
         axes.plot(curve["step"], curve["value"], color=INK, marker="o", markersize=3, linewidth=1.4)
         axes.set_title(title, fontsize=9)

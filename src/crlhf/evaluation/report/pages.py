@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from crlhf.evaluation.outcomes import OUTCOMES
 from crlhf.evaluation.report.figures import Drawn
 from crlhf.evaluation.report.paper_table import Pair, grids, own_pairs, power_note, settings_note
+from crlhf.evaluation.report.rounds import RoundFacts
 
 RATES = ("exact", "precision", "recall", "noise")
 """Rates of the simulated truth's label noise, as the `honeypots` stage names them."""
@@ -18,26 +19,36 @@ class Findings(NamedTuple):
 
     Attributes:
         policy_name: the base policy's full name.
+        round: the last round, whose tables and figures are shown.
         is_simulated: True when the crowd was simulated; both pages then begin with that.
         scores: records of metrics/scores.json.
-        comparisons: records of comparisons.json: tuned against base.
+        comparisons: records of comparisons.json: each round's policy against the base.
         stages: summaries of the stages, by stage name.
         quarantine: (rule, number of rows).
         provenance: (name, value): commit, hashes, run ids.
+        rounds: what each round showed, in order.
     """
 
     policy_name: str
+    round: str
     is_simulated: bool
     scores: Sequence[dict[str, Any]]
     comparisons: Sequence[dict[str, Any]]
     stages: dict[str, dict[str, Any]]
     quarantine: Sequence[tuple[str, int]]
     provenance: Sequence[tuple[str, str]]
+    rounds: Sequence[RoundFacts] = ()
 
     @property
     def pairs(self) -> list[Pair]:
         """The run's own rows of the paper's table."""
         return own_pairs(self.policy_name, self.scores, self.comparisons)
+
+    @property
+    def last_pairs(self) -> list[Pair]:
+        """Those of the last round alone: what the slope chart shows."""
+        last = [one for one in self.comparisons if one["policy"] == self.comparisons[-1]["policy"]]
+        return own_pairs(self.policy_name, self.scores, last)
 
 
 class PaperFindings(NamedTuple):
@@ -55,7 +66,7 @@ class PaperFindings(NamedTuple):
 
 
 def render(findings: Findings, figures: Sequence[Drawn]) -> tuple[str, str]:
-    """The HTML page, with everything inside it, and the Markdown page, which refers to `figures/<name>.png`."""
+    """The HTML page, with everything inside it, and the Markdown page, which refers to `figures/<round>/<name>.png`."""
     values = {
         **findings._asdict(),
         **_paper_values(findings.pairs),

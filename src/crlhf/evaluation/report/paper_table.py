@@ -98,15 +98,19 @@ def power_note(pairs: Sequence[Pair]) -> list[str]:
 
 
 def own_pairs(model: str, scores: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> list[Pair]:
-    """The pairs of a run of the pipeline, from the records of metrics/scores.json and comparisons.json."""
+    """The pairs of a run of the pipeline, from the records of metrics/scores.json and comparisons.json.
+
+    The policy of each round is compared with the base; of several rounds each is named.
+    """
+    n_rounds = len({one["policy"] for one in comparisons})
     found = {(record["benchmark"], record["k"], record["policy"]): record for record in scores}
     pairs = []
     for one in comparisons:
-        base, tuned = (found[one["benchmark"], one["k"], policy] for policy in ("base", "tuned"))
+        base, tuned = (found[one["benchmark"], one["k"], policy] for policy in ("base", one["policy"]))
         ends = [Interval(side["value"], side["low"], side["high"]) for side in (base, tuned)]
         pairs.append(
             Pair(
-                model,
+                f"{model}, {one['policy']}" if n_rounds > 1 else model,
                 one["benchmark"],
                 base["protocol"],
                 one["k"],

@@ -11,9 +11,12 @@ trying what it forbids:
 - `seccomp`: no processes, no signals to others, no sockets, tracing, mounts or namespaces;
 - `namespaces`: own pids, network, mounts, IPC and host name.
 
-Not contained: time (a program may use its whole deadline on one core); with `hygiene` alone, files of this user, the
-network, and signals to this user's processes; bugs of the kernel. A program may answer from arguments that it has
-seen in the problem's text. What is only hygiene is no sandbox, and `Verdict.isolation` says which it was.
+Not contained, at any level: time (a program may use its whole deadline on its worker's core); guessing, and answers
+from a problem's text; a class under test that lies about how its own instances compare; tests that evaluate what a
+program returned; covert channels between samples through numbers that the kernel hands out; bugs of the kernel. With
+`hygiene` alone: files of this user, the network, and signals to this user's processes. Without `namespaces`: disk space
+up to the deadline. What is only hygiene is no sandbox, and `Verdict.isolation` says which it was. docs/sandbox.md has
+the threats one by one.
 """
 
 from __future__ import annotations
@@ -21,10 +24,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from crlhf.schema import Program, Verdict
-
 if TYPE_CHECKING:
-    from crlhf.evaluation.sandbox.pool import Sandbox
+    from crlhf.evaluation.sandbox.pool import Isolation, Sandbox
+    from crlhf.schema import Program, Verdict
 
 
 def isolation_level() -> str:
@@ -32,6 +34,13 @@ def isolation_level() -> str:
     from crlhf.evaluation.sandbox import pool
 
     return pool.isolation_level()
+
+
+def describe_isolation(isolation: str = "auto") -> Isolation:
+    """The level, the layers that are missing and why, and how each probe ended; see `pool.Isolation`."""
+    from crlhf.evaluation.sandbox import pool
+
+    return pool.describe_isolation(isolation)
 
 
 def open_sandbox(*, timeout_s: float, memory_mib: int, workers: int, isolation: str = "auto") -> Sandbox:

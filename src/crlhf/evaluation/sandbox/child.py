@@ -38,6 +38,7 @@ _BASES: tuple[type, ...] = (
     bool, int, float, complex, str, bytes, bytearray, OrderedDict, Counter, defaultdict, dict, tuple, list, set,
     frozenset, deque, datetime, date, timedelta,
 )  # fmt: skip
+_CHANGEABLE = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict, tuple)
 _MRO_SHOWN = 8
 _KNOWN: dict[int, tuple[type, list[str]]] = {}
 
@@ -126,25 +127,37 @@ class Answers:
         return wire.encode(value, self._outside)
 
     def _operate(self, request: dict[str, Any]) -> dict[str, Any]:
-        sent = request["a"]
+        sent, named = request["a"], request.get("k", {})
         args = [wire.decode(item, self._inside) for item in sent]
-        kwargs = {name: wire.decode(item, self._inside) for name, item in request.get("k", {}).items()}
-        reply = {"v": wire.encode(_OPERATIONS[request["op"]](*args, **kwargs), self._outside)}
-        if request["op"] == "call":
-            changed = self._changed(args, sent)
-            if changed:
-                reply["m"] = changed
+        kwargs = {name: wire.decode(item, self._inside) for name, item in named.items()}
+        if request["op"] == "content":
+            return {"v": self._content_of(args[0])}
+        value = _OPERATIONS[request["op"]](*args, **kwargs)
+        if request["op"] != "call":
+            return {"v": wire.encode(value, self._outside)}
+        places = [*zip(map(str, range(1, len(args))), args[1:], sent[1:], strict=True), *_triples(kwargs, named)]
+        places = [place for place in places if type(place[1]) in _CHANGEABLE]
+        returned = [name for name, arg, _ in places if arg is value]
+        reply = {"v": {"arg": returned[0]} if returned else wire.encode(value, self._outside)}
+        changed = self._changed(places)
+        if changed:
+            reply["m"] = changed
         return reply
 
-    def _changed(self, args: list[Any], sent: list[Any]) -> dict[str, Any]:
-        """Arguments by position that the call left with other contents."""
+    def _changed(self, places: list[tuple[str, Any, Any]]) -> dict[str, Any]:
+        """Arguments, by position or keyword, that the call left with other contents."""
         changed = {}
-        for position, (arg, before) in enumerate(zip(args, sent, strict=True)):
-            if type(arg) in (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict, tuple):
-                after = wire.encode(arg, self._outside)
-                if after != before:
-                    changed[str(position)] = after
+        for name, arg, before in places:
+            after = wire.encode(arg, self._outside)
+            if after != before:
+                changed[name] = after
         return changed
+
+    def _content_of(self, value: Any) -> Any:
+        """The builtin content of an object of a derived class; a reference to nothing but itself for others."""
+        base = next((base for base in _BASES if base in type(value).__mro__), None)
+        content = None if base is None else _content(base, value, self._outside)
+        return {"h": 0, "m": [], "n": "object"} if content is None else content
 
     def _inside(self, message: Any) -> Any:
         """What a reference of the tester's stands for."""
@@ -226,6 +239,10 @@ class Answers:
             is_builtin = wire.CLASSES_BY_NAME.get(ancestor.__name__) is ancestor
             lineage.append([ancestor.__name__, 0 if is_builtin else self._outside(ancestor)["h"]])
         return lineage
+
+
+def _triples(kwargs: dict[str, Any], sent: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    return ((name, value, sent[name]) for name, value in kwargs.items())
 
 
 def _content(base: type, value: Any, outside: wire.Outside) -> Any:

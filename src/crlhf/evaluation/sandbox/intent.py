@@ -65,7 +65,8 @@ def read_intent(entry_point: str, setup_code: str, tests: tuple[str, ...]) -> In
     classes: set[str] = set()
     for node in nodes:
         classes |= _classes_shown_by(node, names - modules, holders)
-    renamed = {entry_point if name == _PARAMETER else name for name in classes}
+    assigned = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    renamed = {entry_point if name == _PARAMETER else name for name in classes - assigned}
     return Intent(tuple(sorted(names)), frozenset(renamed & names), frozenset(modules), "StopIteration" in read)
 
 

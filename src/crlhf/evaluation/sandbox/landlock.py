@@ -60,7 +60,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     except OSError:
         return  # a path that is not there needs no permission
     try:
-        if not os.path.isdir(path):  # noqa: PTH112 - runs where pathlib need not be loaded
+        if not os.path.isdir(path):
             rights &= _FILE_RIGHTS
         rule = struct.pack("=Qi", rights, descriptor)
         if _libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0):

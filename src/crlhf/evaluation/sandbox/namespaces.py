@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 SAMPLE_FOLDER = "/sample"
 FIRST_UID = 0x70000000
@@ -58,9 +57,9 @@ def unshare() -> None:
         return
     uid, gid = os.geteuid(), os.getegid()
     _check(_libc.unshare(spaces | _NEWUSER), "unshare")
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
 
 
 def enter_new_root(new_root: str, readable: Iterable[str], size_mib: int) -> None:
@@ -71,11 +70,11 @@ def enter_new_root(new_root: str, readable: Iterable[str], size_mib: int) -> Non
         _bind(path, new_root)
     for path in readable:
         for name in _HIDDEN:
-            hidden = Path(new_root + path) / name
-            if hidden.is_dir():
-                _mount("tmpfs", str(hidden), "tmpfs", _NOSUID | _NODEV, "mode=0755,size=4k")
+            hidden = f"{new_root}{path}/{name}"
+            if os.path.isdir(hidden):
+                _mount("tmpfs", hidden, "tmpfs", _NOSUID | _NODEV, "mode=0755,size=4k")
     attributes = (ctypes.c_uint64 * 4)(_RDONLY | _NOSUID, 0, 0, 0)
-    Path(new_root + SAMPLE_FOLDER).mkdir()
+    os.mkdir(new_root + SAMPLE_FOLDER)
     _check(
         _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, new_root.encode(), _AT_RECURSIVE, ctypes.byref(attributes), 32),
         "mount_setattr",
@@ -88,20 +87,18 @@ def enter_new_root(new_root: str, readable: Iterable[str], size_mib: int) -> Non
 
 
 def _bind(path: str, new_root: str) -> None:
-    source = Path(path)
-    target = Path(new_root + path)
-    if source.is_symlink() and source.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(source.readlink())
+    target = new_root + path
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(path) and os.path.isdir(path):
+        os.symlink(os.readlink(path), target)
         return
-    if source.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-    elif source.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    elif os.path.exists(path):
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
     else:
         return
-    _mount(path, str(target), None, _BIND | _REC, "")
+    _mount(path, target, None, _BIND | _REC, "")
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str) -> None:

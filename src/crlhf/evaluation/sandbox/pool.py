@@ -15,11 +15,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from crlhf.errors import IsolationError
 from crlhf.schema import Program, Verdict
@@ -29,6 +30,7 @@ _SOURCE = str(Path(__file__).resolve().parents[3])
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from crlhf.evaluation.sandbox.tester import main; main()"
 _GRACE_S = 15.0
 _START_S = 60.0
+_PAUSES_S = (0.2, 1.0, 5.0)
 
 
 class _Worker:
@@ -41,7 +43,7 @@ class _Worker:
             [sys.executable, "-P", "-s", "-S", "-W", "ignore", "-c", _BOOT, _SOURCE, json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
         said = self._read(_START_S)
@@ -50,6 +52,7 @@ class _Worker:
             raise IsolationError("the sandbox did not start: its helper process ended; run with PYTHONPATH unset")
         self.layers: tuple[str, ...] = tuple(said["layers"])
         self.failures: dict[str, str] = said["failures"]
+        self.probed: dict[str, Any] = said["probed"]
 
     def _read(self, patience_s: float) -> dict[str, Any] | None:
         """One line of the tester's, or None when it ended or `patience_s` went by."""
@@ -68,7 +71,7 @@ class _Worker:
             self._process.stdin.flush()
         except OSError:
             return None
-        return self._read(timeout_s + _GRACE_S)
+        return self._read(2 * timeout_s + _GRACE_S)  # the tester may judge twice
 
     def close(self) -> None:
         """Let the tester end by itself; kill it when it does not."""
@@ -124,14 +127,36 @@ class Sandbox:
         self._workers: list[_Worker] = []
         self.level = ""
         try:
-            while len(self._workers) < workers:
-                self._workers.append(self._start())
+            with ThreadPoolExecutor(workers) as threads:
+                started = [threads.submit(self._start, number) for number in range(workers)]
+                wait(started)
+            self._workers = [one.result() for one in started if one.exception() is None]
+            for one in started:
+                self._check(one.result())
         except BaseException:
-            self.close()
+            self.close(at_once=True)
             raise
 
-    def _start(self) -> _Worker:
-        worker = _Worker(self._config)
+    def _start(self, number: int) -> _Worker:
+        """Worker `number`, on one core with all it starts.
+
+        Its processes take turns, so that on one core no other has to be woken for each question; and a program that
+        starts many threads takes time from no other worker. The pool's pid spreads pools of one worker over the cores.
+        """
+        cores = sorted(os.sched_getaffinity(0))
+        return _Worker({**self._config, "core": cores[(os.getpid() + number) % len(cores)]})
+
+    def _restart(self, number: int) -> _Worker:
+        """A worker in place of one that was lost; what killed that one may still be at work."""
+        for pause_s in _PAUSES_S:
+            try:
+                return self._start(number)
+            except (IsolationError, OSError):
+                time.sleep(pause_s)
+        return self._start(number)
+
+    def _check(self, worker: _Worker) -> _Worker:
+        """`worker`, unless a layer is missing that is required."""
         missing = [layer for layer in self._required if layer not in worker.layers]
         if missing:
             why = "; ".join(f"{layer}: {worker.failures.get(layer, 'not effective')}" for layer in missing)
@@ -215,25 +240,33 @@ class Sandbox:
                 done.put((-1, error))
 
     def _judge(self, number: int, program: Program, stopped: threading.Event) -> Verdict:
+        """The verdict of worker `number`. A worker that was lost before the time was up is replaced, and its program
+        judged once more: another's program may have killed it.
+        """
         started = time.monotonic()
-        said = self._workers[number].judge(program, self._timeout_s)
-        if said is not None:
-            return Verdict(
-                program.program_id,
-                said["verdict"],
-                said["reason"],
-                said["line_no"],
-                said["failed_test_no"],
-                self.level,
-                said["seconds"],
-            )
-        seconds = time.monotonic() - started
-        if not stopped.is_set():
+        said, is_late = None, False
+        for _ in range(2):
+            said = self._workers[number].judge(program, self._timeout_s)
+            if said is not None or stopped.is_set():
+                break
+            is_late = time.monotonic() - started >= self._timeout_s
             self._workers[number].kill()
-            self._workers[number] = self._start()
-        is_late = seconds >= self._timeout_s
-        what = ("timeout", "timeout") if is_late else ("error", "process ended")
-        return Verdict(program.program_id, *what, None, None, self.level, seconds)
+            self._workers[number] = self._check(self._restart(number))
+            if is_late:
+                break
+        if said is None:
+            what, seconds = "timeout" if is_late else "error", time.monotonic() - started
+            reason = "timeout" if is_late else "process ended"
+            said = {"verdict": what, "reason": reason, "line_no": None, "failed_test_no": None, "seconds": seconds}
+        return Verdict(
+            program.program_id,
+            said["verdict"],
+            said["reason"],
+            said["line_no"],
+            said["failed_test_no"],
+            self.level,
+            said["seconds"],
+        )
 
 
 def _read_isolation(isolation: str) -> tuple[list[str], list[str]]:
@@ -261,5 +294,27 @@ def _warn_once(absent: tuple[str, ...], why: str) -> None:
 @lru_cache(maxsize=1)
 def isolation_level() -> str:
     """The strongest level that this machine gives, found by trying it."""
-    with Sandbox(timeout_s=1.0, memory_mib=256, workers=1) as sandbox:
-        return sandbox.level
+    return describe_isolation().level
+
+
+class Isolation(NamedTuple):
+    """What isolates programs here.
+
+    Attributes:
+        level: the layers that hold, as verdicts name them.
+        missing: the other layers, each with the reason.
+        probed: how each probe ended (see `probes.TRIED`).
+    """
+
+    level: str
+    missing: dict[str, str]
+    probed: dict[str, Any]
+
+
+def describe_isolation(isolation: str = "auto") -> Isolation:
+    """What holds on this machine under `isolation`, found by trying what each layer forbids."""
+    with Sandbox(timeout_s=1.0, memory_mib=256, workers=1, isolation=isolation) as sandbox:
+        worker = sandbox._workers[0]
+        absent = [layer for layer in LAYERS if layer not in worker.layers]
+        missing = {layer: worker.failures.get(layer, "not effective") for layer in absent}
+        return Isolation(sandbox.level, missing, worker.probed)

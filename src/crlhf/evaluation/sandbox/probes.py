@@ -6,11 +6,11 @@ Runs before any candidate in that process tree. The answers are told to the test
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 _PTRACE_TRACEME = 0
 
@@ -41,6 +41,28 @@ def _unshare() -> None:
         raise OSError(ctypes.get_errno(), "unshare")
 
 
+TRIED = {
+    "open_marker": "read a file of this machine",
+    "write_marker": "write to a file of this machine",
+    "write_root": "make a file in /",
+    "list_root": "list /",
+    "signal_tester": "signal the process that tests it",
+    "interfaces": "see the network's interfaces",
+    "socket": "open a socket",
+    "fork": "start a process",
+    "unshare": "make namespaces of its own",
+    "write_own": "write in its own folder",
+}
+"""What each probe does, in words."""
+
+
+def outcome(said: object) -> str:
+    """How a probe ended, in words: `said` is its error number, or what it saw."""
+    if isinstance(said, list):
+        return ", ".join(map(str, said)) or "none"
+    return "done" if said == 0 else f"refused ({errno.errorcode.get(said, said) if isinstance(said, int) else said})"
+
+
 def tell(channel: socket.socket, marker: str, tester_pid: int) -> None:
     """Try everything, send the error numbers as one line of JSON, leave.
 
@@ -53,7 +75,7 @@ def tell(channel: socket.socket, marker: str, tester_pid: int) -> None:
         "open_marker": _error_of(lambda: os.close(os.open(marker, os.O_RDONLY))),
         "write_marker": _error_of(lambda: _write(marker)),
         "write_root": _error_of(lambda: _write("/crlhf-probe")),
-        "list_root": _error_of(lambda: list(Path("/").iterdir())),
+        "list_root": _error_of(lambda: os.listdir("/")),
         "write_own": _error_of(lambda: _write("probe")),
         "signal_tester": _error_of(lambda: os.kill(tester_pid, 0)),
         "interfaces": [name for _, name in socket.if_nameindex()] if not _error_of(socket.if_nameindex) else [],

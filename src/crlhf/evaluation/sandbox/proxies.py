@@ -7,12 +7,15 @@ Rules, in the order in which they matter:
 3. Any other object is a `Handle`. Attributes, calls, length, iteration, items and conversions are asked of the
    candidate. It equals nothing but itself, has no order, and takes part in no arithmetic; `in` walks over it and
    compares here; a method that also builtin types have takes no arguments, for an argument may be an expected value.
-4. Objects made by a class that the tests use as one (see `intent`) are under test: they also answer operators and
-   comparisons, and rule 2 does not apply to them.
+4. Objects made by a class that the tests use as one (see `intent`) are under test: they also answer operators, and
+   comparisons with each other; rule 2 does not apply to them. Compared with a value, they are read by rule 2 after
+   all, or differ: a value in a comparison is an expected one.
 5. Exceptions cross as the name of their class and arguments. Classes of the candidate's own become classes here with
    the same ancestry, so that `except` works.
+   What the tests' own assertions say is never swallowed by a context manager of the candidate's.
 6. Of the tests' objects, callables and iterators can be passed to the candidate, and only called or advanced there.
-   Other objects that have no value on the wire raise TypeError. Arguments that a call changed are changed here too.
+   Other objects that have no value on the wire raise TypeError. Arguments that a call changed are changed here too,
+   and an argument that a call returns is the same object here.
 7. StopIteration and GeneratorExit out of anything but an iterator's next step become RuntimeError, unless the tests
    name StopIteration: raised inside `map` or `all`, they would end the tests in silence.
 """
@@ -20,185 +23,39 @@ Rules, in the order in which they matter:
 from __future__ import annotations
 
 import builtins
-import types
-from collections.abc import Callable, Iterator
-from functools import lru_cache
 from socket import socket
 from typing import Any
 
 from crlhf.evaluation.sandbox import wire
 from crlhf.evaluation.sandbox.changes import assume
-from crlhf.evaluation.sandbox.intent import BUILTIN_ATTRIBUTES, Intent
+from crlhf.evaluation.sandbox.handles import KNOWN_METHODS, RELAYED, Handle, handle_class
+from crlhf.evaluation.sandbox.intent import Intent
 
-_UNARY = {
-    "__len__": "len", "__iter__": "iter", "__next__": "next", "__bool__": "bool", "__str__": "str", "__repr__": "repr",
-    "__abs__": "abs", "__neg__": "neg", "__pos__": "pos", "__invert__": "invert", "__int__": "int",
-    "__float__": "float", "__complex__": "complex", "__index__": "index", "__round__": "round",
-    "__reversed__": "reversed", "__format__": "format", "__getitem__": "getitem", "__setitem__": "setitem",
-    "__delitem__": "delitem", "__enter__": "enter", "__exit__": "exit",
-}  # fmt: skip
-_COMPARISONS = {"__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge"}
-_ARITHMETIC = {
-    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__matmul__": "matmul", "__truediv__": "truediv",
-    "__floordiv__": "floordiv", "__mod__": "mod", "__divmod__": "divmod", "__pow__": "pow", "__and__": "and_",
-    "__or__": "or_", "__xor__": "xor", "__lshift__": "lshift", "__rshift__": "rshift", "__iadd__": "iadd",
-    "__isub__": "isub", "__imul__": "imul", "__iand__": "iand", "__ior__": "ior", "__ixor__": "ixor",
-}  # fmt: skip
-_REFLECTED = {
-    f"__r{name[2:]}": operation
-    for name, operation in _ARITHMETIC.items()
-    if not name.startswith("__i") and name != "__divmod__"
-}
-_RELAYED = "_crlhf_relayed"
+_MAX_LINEAGE = 16
 
 
 class ModuleName(str):
     """Says that the program imported the module of this name under its own name."""
 
 
-class Handle:
-    """Stands for one object of the candidate's. Subclasses made by `_handle_class` have the methods that it has."""
-
-    __slots__ = ("_link", "_makes_own", "_number")
-    _is_own = False
-    _link: Link
-    _number: int
-    _makes_own: bool
-
-    def __getattr__(self, name: str) -> Any:
-        value = self._link.ask("getattr", (self, name), makes_own=self._makes_own)
-        if not self._is_own and name in BUILTIN_ATTRIBUTES and isinstance(value, Handle):
-            return _without_operands(value)
-        return value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._link.ask("setattr", (self, name, value))
-
-    def __delattr__(self, name: str) -> None:
-        self._link.ask("delattr", (self, name))
-
-    def __eq__(self, other: object) -> Any:
-        if self._is_own or (isinstance(other, Handle) and self._link.has_classes):
-            return self._link.ask("eq", (self, other))
-        return self is other
-
-    def __ne__(self, other: object) -> Any:
-        if self._is_own or (isinstance(other, Handle) and self._link.has_classes):
-            return self._link.ask("ne", (self, other))
-        return self is not other
-
-    def __hash__(self) -> int:
-        return object.__hash__(self)
-
-    def __instancecheck__(self, instance: object) -> bool:
-        return isinstance(instance, Handle) and self._link.ask("isinstance", (instance, self)) is True
-
-    def __subclasscheck__(self, subclass: object) -> bool:
-        return isinstance(subclass, Handle) and self._link.ask("issubclass", (subclass, self)) is True
-
-    def __dir__(self) -> list[str]:
-        return list(self._link.ask("dir", (self,)))
-
-    def __copy__(self) -> Any:
-        return self._link.ask("copy", (self,), own=self._is_own)
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self._link.ask("deepcopy", (self,), own=self._is_own)
-
-
-def _without_operands(method: Handle) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if args or kwargs:
-            raise TypeError("an object of no builtin type takes no arguments in a builtin type's method")
-        return method()  # type: ignore[operator]
-
-    return call
-
-
-def _asks(operation: str, keeps_own: bool = False) -> Callable[..., Any]:
-    def method(self: Handle, *args: Any) -> Any:
-        return self._link.ask(operation, (self, *args), own=keeps_own and self._is_own)
-
-    return method
-
-
-def _asks_pair(operation: str) -> Callable[[Handle, Any], Any]:
-    def method(self: Handle, other: Any) -> Any:
-        if self._is_own or (isinstance(other, Handle) and self._link.has_classes):
-            return self._link.ask(operation, (self, other), own=True)
-        return NotImplemented
-
-    return method
-
-
-def _asks_pair_reflected(operation: str) -> Callable[[Handle, Any], Any]:
-    def method(self: Handle, other: Any) -> Any:
-        return self._link.ask(operation, (other, self), own=True) if self._is_own else NotImplemented
-
-    return method
-
-
-def _call(self: Handle, *args: Any, **kwargs: Any) -> Any:
-    return self._link.ask("call", (self, *args), kwargs, own=self._makes_own)
-
-
-def _iterate(self: Handle) -> Iterator[Any]:
-    iterator = self._link.ask("iter", (self,))
-    if not isinstance(iterator, Handle):
-        raise TypeError("iter() returned a value that is no iterator")
-    return iterator
-
-
-def _hash(self: Handle) -> int:
-    return int(self._link.ask("hash", (self,)))
-
-
-def _exit(self: Handle, kind: type | None, error: BaseException | None, _: object) -> Any:
-    named = None if kind is None else next(k for k in kind.__mro__ if k in wire.CLASSES_BY_NAME.values())
-    return self._link.ask("exit", (self, named, None if named is None else named(), None))
-
-
-@lru_cache(maxsize=1024)
-def _handle_class(methods: frozenset[str], kind: str, is_own: bool) -> type[Handle]:
-    """A class whose instances have just the special methods that the candidate's object has."""
-    body: dict[str, Any] = {"__slots__": (), "_is_own": is_own}
-    for name, operation in _UNARY.items():
-        if name in methods:
-            body[name] = _asks(operation, keeps_own=operation in ("abs", "neg", "pos", "invert", "round", "enter"))
-    for table, make in ((_ARITHMETIC, _asks_pair), (_COMPARISONS, _asks_pair), (_REFLECTED, _asks_pair_reflected)):
-        body.update({name: make(operation) for name, operation in table.items() if name in methods})
-    if "__call__" in methods:
-        body["__call__"] = _call
-    if "__iter__" in methods:
-        body["__iter__"] = _iterate
-    if "__exit__" in methods:
-        body["__exit__"] = _exit
-    if is_own and "__contains__" in methods:
-        body["__contains__"] = _asks("contains")
-    body["__hash__"] = _hash if is_own and "__hash__" in methods else Handle.__hash__
-    if kind == "generator":
-        body["__class__"] = property(lambda self: types.GeneratorType)
-    return type("Handle", (Handle,), body)
-
-
 class Link:
     """The questions of one program's tests to its child."""
 
-    def __init__(self, channel: socket, intent: Intent) -> None:
+    def __init__(self, channel: socket) -> None:
         self._channel = channel
-        self._intent = intent
+        self._intent = Intent((), frozenset(), frozenset(), False)
         self._handles: dict[int, Handle] = {}
         self._mirrors: dict[int, type] = {}
         self._passed: dict[int, Any] = {}
-        self.has_classes = bool(intent.classes)
+        self.has_classes = self.has_answered = False
 
-    def load(self, code: str) -> dict[str, Any]:
+    def load(self, code: str, intent: Intent) -> dict[str, Any]:
         """Run the program in the child; what it made of each name that the tests read, as stand-ins or values.
 
         Raises:
             SyntaxError: the program does not compile; `lineno` is the line the child named.
         """
-        names = self._intent.names
+        self._intent, self.has_classes, names = intent, bool(intent.classes), intent.names
         wire.send(self._channel, {"op": "load", "code": code, "names": names})
         reply = self._reply()
         if "syntax" in reply:
@@ -246,17 +103,24 @@ class Link:
             message["k"] = {name: wire.encode(value, self._outside) for name, value in kwargs.items()}
         wire.send(self._channel, message)
         reply = self._reply(may_stop=operation == "next" or self._intent.names_stop)
-        for position, changed in reply.get("m", {}).items():
-            assume(args[int(position)], self._decode(changed))
+        self._change(args, kwargs or {}, reply.get("m", {}))
         value = reply.get("v")
+        if type(value) is dict and "arg" in value and operation == "call":
+            return _argument(args, kwargs or {}, value["arg"])
         if _is_reference(value):
             return self._inside(value, own=own, makes_own=makes_own)
         return self._decode(value)
+
+    def _change(self, args: tuple[Any, ...], kwargs: dict[str, Any], changes: dict[str, Any]) -> None:
+        """Give arguments the contents that a call left them with."""
+        for place, changed in changes.items():
+            assume(_argument(args, kwargs, place), self._decode(changed))
 
     def _reply(self, may_stop: bool = False) -> dict[str, Any]:
         """The child's answer to the last question; meanwhile it may have the tests' callables called."""
         while True:
             reply = wire.receive(self._channel, wire.REPLY_CAP)
+            self.has_answered = True
             if type(reply) is not dict:
                 raise wire.WireError("no answer")
             if "x" in reply:
@@ -301,7 +165,8 @@ class Link:
             return self._handles[number]
         if not own and not makes_own and message.get("base") is not None:
             return self._decode(message["base"])
-        kind = _handle_class(frozenset(str(name) for name in methods), str(message.get("n")), own)
+        known = frozenset(name for name in methods if type(name) is str and name in KNOWN_METHODS)
+        kind = handle_class(known, "generator" if message.get("n") == "generator" else "object", own)
         handle = object.__new__(kind)
         for name, value in (("_link", self), ("_number", number), ("_makes_own", makes_own)):
             object.__setattr__(handle, name, value)
@@ -336,7 +201,7 @@ class Link:
         except Exception:  # classes such as UnicodeDecodeError insist on their arguments
             kind = next((k for k in (ValueError, Exception) if issubclass(kind, k)), Exception)
             error = kind()
-        setattr(error, _RELAYED, (_class_name(said["c"][0][0]), said.get("l")))
+        setattr(error, RELAYED, (_class_name(said["c"][0][0]), said.get("l")))
         return error
 
     def _mirror(self, lineage: Any) -> type[BaseException]:
@@ -344,7 +209,7 @@ class Link:
         try:
             base: type = Exception
             chain = []
-            for name, number in lineage:
+            for name, number in lineage[:_MAX_LINEAGE]:
                 known = wire.CLASSES_BY_NAME.get(name)
                 if number == 0 and known is not None and issubclass(known, BaseException):
                     base = known
@@ -357,10 +222,13 @@ class Link:
         return base
 
 
-def relayed(error: BaseException) -> tuple[str, object] | None:
-    """Class name and line of an exception that came from the candidate; None for the tests' own."""
-    found: tuple[str, object] | None = getattr(error, _RELAYED, None)
-    return found
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: object) -> Any:
+    """The argument that the child calls `place`: a position after the callable's, or a keyword."""
+    if type(place) is str and place in kwargs:
+        return kwargs[place]
+    if type(place) is not str or not place.isdecimal() or not 0 < int(place[:9]) < len(args):
+        raise wire.WireError("no such argument")
+    return args[int(place)]
 
 
 def _is_reference(message: Any) -> bool:

@@ -1,8 +1,10 @@
 """seccomp: system calls that no test needs answer EPERM. x86_64 and aarch64.
 
-Refused: starting processes, signals to others, sockets, tracing, mounts, namespaces, keys, kernel interfaces, shared
-memory that outlives a process. Where there is no mount namespace, also changing the metadata of files. Threads work:
-`clone` is let through when it makes a thread, and `clone3` answers ENOSYS, so that the C library falls back to it.
+Refused: starting processes, signals to others (also by way of a descriptor's owner), sockets, tracing, core dumps,
+mounts, namespaces, keys, kernel interfaces, memory outside the address space, watching files, shared memory that
+outlives a process, resources that are counted for the whole machine. Where there is no mount namespace, also changing
+the metadata of files. Threads work: `clone` is let through when it makes a thread, and `clone3` answers ENOSYS, so that
+the C library falls back to it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Iterable
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_AT_NR, _AT_ARCH, _AT_ARG0 = 0, 4, 16
+_AT_NR, _AT_ARCH, _AT_ARGUMENTS = 0, 4, 16
 _CLONE_THREAD = 0x10000
 _X32 = 0x40000000
 
@@ -25,7 +27,8 @@ _COMMON = {
     "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
     "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsmount": 432, "pidfd_open": 434, "clone3": 435,
     "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442, "process_mrelease": 448, "fchmodat2": 452,
-    "setxattrat": 463, "removexattrat": 466, "file_setattr": 469,
+    "fsconfig": 431, "fspick": 433, "quotactl_fd": 443, "memfd_secret": 447, "statmount": 457, "listmount": 458,
+    "setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469,
 }  # fmt: skip
 _X86_64 = {
     "shmget": 29, "shmat": 30, "shmctl": 31, "socket": 41, "socketpair": 53, "clone": 56, "fork": 57, "vfork": 58,
@@ -42,7 +45,9 @@ _X86_64 = {
     "unshare": 272, "move_pages": 279, "utimensat": 280, "rt_tgsigqueueinfo": 297, "perf_event_open": 298,
     "fanotify_init": 300, "prlimit64": 302, "name_to_handle_at": 303, "open_by_handle_at": 304, "clock_adjtime": 305,
     "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "finit_module": 313,
-    "sched_setattr": 314, "kexec_file_load": 320, "bpf": 321, "execveat": 322, "userfaultfd": 323,
+    "sched_setattr": 314, "kexec_file_load": 320, "bpf": 321, "execveat": 322, "userfaultfd": 323, "ioctl": 16,
+    "fcntl": 72, "prctl": 157, "sync": 162, "io_setup": 206, "inotify_init": 253, "inotify_add_watch": 254,
+    "inotify_init1": 294, "syncfs": 306, "seccomp": 317, "memfd_create": 319,
 }  # fmt: skip
 _AARCH64 = {
     "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16,
@@ -58,17 +63,21 @@ _AARCH64 = {
     "prlimit64": 261, "fanotify_init": 262, "name_to_handle_at": 264, "open_by_handle_at": 265,
     "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272,
     "finit_module": 273, "sched_setattr": 274, "bpf": 280, "execveat": 281, "userfaultfd": 282,
-    "kexec_file_load": 294,
+    "kexec_file_load": 294, "ioctl": 29, "fcntl": 25, "prctl": 167, "sync": 81, "io_setup": 0, "inotify_init1": 26,
+    "inotify_add_watch": 27, "syncfs": 267, "seccomp": 277, "memfd_create": 279,
 }  # fmt: skip
 _MACHINES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
 _METADATA = {
     "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
-    "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
-    "setxattrat", "removexattrat", "file_setattr", "truncate",
+    "futimesat", "utimensat", "truncate",
 }  # fmt: skip
 _STARTING = {"fork", "vfork", "execve", "execveat"}
 _OWN_PID_ONLY = ("kill", "tkill", "tgkill")
-_OWN_OR_ZERO = ("prlimit64", "sched_setaffinity")
+_REFUSED_VALUES = {  # of the argument with this index: a new owner or signal of a descriptor, a lease, being dumpable
+    "fcntl": (1, (8, 10, 15, 1024, 1026)),
+    "ioctl": (1, (0x8901, 0x8902, 0x5412)),
+    "prctl": (0, (4,)),
+}
 
 _Step = tuple[int, int, int, int]
 
@@ -97,14 +106,15 @@ class Filters:
     def __init__(self, *, may_change_metadata: bool) -> None:
         self._arch, numbers = _MACHINES[platform.machine()]
         self._numbers = {**_COMMON, **numbers}
-        special = {"clone", "clone3", *_OWN_PID_ONLY, *_OWN_OR_ZERO}
+        special = {"clone", "clone3", "prlimit64", *_OWN_PID_ONLY, *_REFUSED_VALUES}
         for_children = _STARTING | (set() if may_change_metadata else _METADATA)
         for_all = self._numbers.keys() - special - _STARTING - _METADATA
         own = [
             *(_rule(self._numbers[name], (self._PID,)) for name in _OWN_PID_ONLY),
-            *(_rule(self._numbers[name], (self._PID, 0)) for name in _OWN_OR_ZERO),
+            _rule(self._numbers["prlimit64"], (self._PID, 0)),
         ]
-        self._shared = self._assemble([], for_all)
+        values = [_refuse_values(self._numbers[name], *refused) for name, refused in _REFUSED_VALUES.items()]
+        self._shared = self._assemble([step for rule in values for step in rule], for_all)
         self._child = self._assemble([*self._no_processes(), *(step for rule in own for step in rule)], for_children)
 
     def _assemble(self, rules: list[_Step], refused: Iterable[str]) -> bytes:
@@ -122,7 +132,7 @@ class Filters:
             (_JUMP_EQUAL, 0, 1, self._numbers["clone3"]),
             _answer(errno.ENOSYS),
             (_JUMP_EQUAL, 0, 4, self._numbers["clone"]),
-            (_LOAD, 0, 0, _AT_ARG0),
+            (_LOAD, 0, 0, _AT_ARGUMENTS),
             (_JUMP_SET, 0, 1, _CLONE_THREAD),
             (_RETURN, 0, 0, _ALLOW),
             _answer(errno.EPERM),
@@ -157,5 +167,12 @@ def _answer(number: int) -> _Step:
 def _rule(number: int, allowed: tuple[int, ...]) -> list[_Step]:
     """System call `number` only with a first argument (its low 32 bits) among `allowed`."""
     tests = [(_JUMP_EQUAL, len(allowed) - i, 0, value) for i, value in enumerate(allowed)]
-    body = [(_LOAD, 0, 0, _AT_ARG0), *tests, _answer(errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    body = [(_LOAD, 0, 0, _AT_ARGUMENTS), *tests, _answer(errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    return [(_JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _refuse_values(number: int, index: int, refused: tuple[int, ...]) -> list[_Step]:
+    """System call `number`, but not when the low 32 bits of argument `index` are among `refused`."""
+    tests = [(_JUMP_EQUAL, len(refused) - i, 0, value) for i, value in enumerate(refused)]
+    body = [(_LOAD, 0, 0, _AT_ARGUMENTS + 8 * index), *tests, (_RETURN, 0, 0, _ALLOW), _answer(errno.EPERM)]
     return [(_JUMP_EQUAL, 0, len(body), number), *body]

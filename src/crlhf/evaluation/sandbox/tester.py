@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -26,9 +27,11 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from crlhf.evaluation.sandbox import namespaces, probes, wire
+from crlhf.evaluation.sandbox.folders import empty_folder
+from crlhf.evaluation.sandbox.handles import relayed
 from crlhf.evaluation.sandbox.intent import read_intent
-from crlhf.evaluation.sandbox.proxies import Link, ModuleName, relayed
-from crlhf.evaluation.sandbox.zygote import empty_folder, own_children
+from crlhf.evaluation.sandbox.proxies import Link, ModuleName
+from crlhf.evaluation.sandbox.zygote import own_children
 
 LAYERS = ("landlock", "seccomp", "namespaces")
 _BOOT = (
@@ -37,6 +40,8 @@ _BOOT = (
 )
 _PATIENCE_S = 10.0
 _TICK_S = 0.05
+_OWN_MIB = 1024
+ENDED = "process ended"
 
 
 class Deadline(BaseException):
@@ -140,10 +145,11 @@ class ZygoteClient:
         ours = self.fork(b"P")
         ours.settimeout(_PATIENCE_S)
         try:
-            proved = probes.proved_layers(json.loads(self._line(ours)))
+            self.probed = json.loads(self._line(ours))
         finally:
             ours.close()
             self.end()
+        proved = probes.proved_layers(self.probed)
         if self.hello["pid"] != 1:
             proved.discard("namespaces")
         return tuple(layer for layer in LAYERS if layer in proved)
@@ -196,22 +202,44 @@ class Tester:
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         self._alarm = Alarm()
         self._zygote = ZygoteClient(config, folder)
+        self._n_judged = 0  # by this zygote
 
     def describe(self) -> dict[str, Any]:
         """What isolates the programs, and why a layer is missing."""
-        return {"layers": list(self._zygote.layers), "failures": self._zygote.hello["failures"]}
+        zygote = self._zygote
+        return {"layers": list(zygote.layers), "failures": zygote.hello["failures"], "probed": zygote.probed}
 
     def close(self) -> None:
         """End the zygote."""
         self._zygote.stop()
 
     def judge(self, program: dict[str, Any], timeout_s: float) -> Outcome:
-        """Run the program and its tests in at most `timeout_s` of wall time."""
+        """Run the program and its tests in at most `timeout_s` of wall time.
+
+        A program that gets no further than its start may be paying for an earlier one that spoiled the zygote, by
+        stopping it or by lowering its limits. It is judged again, by a new zygote.
+        """
+        outcome, has_answered = self._judge_once(program, timeout_s)
+        if not has_answered and self._may_be_spoiled(outcome):
+            self._zygote.replace()
+            self._n_judged = 0
+            outcome, _ = self._judge_once(program, timeout_s)
+        self._n_judged += 1
+        return outcome
+
+    def _may_be_spoiled(self, outcome: Outcome) -> bool:
+        """Under seccomp no program can stop its zygote: time that ran out there is the program's own."""
+        is_late = outcome.verdict == "timeout" and "seccomp" not in self._zygote.layers
+        return self._n_judged > 0 and (is_late or outcome.reason == ENDED)
+
+    def _judge_once(self, program: dict[str, Any], timeout_s: float) -> tuple[Outcome, bool]:
+        """The outcome, and whether the program's process answered at all."""
         channel = self._fork()
+        link = Link(channel)
         try:
             try:
                 self._alarm.arm(timeout_s)
-                outcome = run_tests(program, channel)
+                outcome = run_tests(program, link)
             finally:
                 self._alarm.put_off()
         except Deadline as late:
@@ -219,7 +247,9 @@ class Tester:
         finally:
             channel.close()
             self._zygote.end()
-        return Outcome("timeout", "timeout", None, outcome.failed_test_no) if self._alarm.rang else outcome
+        if self._alarm.rang:
+            outcome = Outcome("timeout", "timeout", None, outcome.failed_test_no)
+        return outcome, link.has_answered
 
     def _fork(self) -> socket.socket:
         try:
@@ -229,17 +259,16 @@ class Tester:
             return self._zygote.fork()
 
 
-def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
+def run_tests(program: dict[str, Any], link: Link) -> Outcome:
     """Load the program, run the setup code and each test, stop at the first that does not hold."""
     tests = tuple(program["tests"])
     intent = read_intent(program["entry_point"], program["setup_code"], tests)
-    link = Link(channel, intent)
     last_line = program["code"].count("\n") + 1
     random.seed(0)
     namespace: dict[str, Any] = {"__name__": "tests"}
     test_no: int | None = None
     try:
-        for name, value in link.load(program["code"]).items():
+        for name, value in link.load(program["code"], intent).items():
             namespace[name] = importlib.import_module(name) if isinstance(value, ModuleName) else value
         if program["setup_code"]:
             exec(_compiled(program["setup_code"]), namespace)
@@ -250,7 +279,7 @@ def run_tests(program: dict[str, Any], channel: socket.socket) -> Outcome:
         late.test_no = test_no
         raise
     except wire.WireError as error:
-        reason = "process ended" if str(error) == "the stream ended" else "unreadable answer"
+        reason = ENDED if str(error) == "the stream ended" else "unreadable answer"
         return Outcome("error", reason, None, test_no)
     except BaseException as error:
         return _outcome_of(error, test_no, last_line)
@@ -296,6 +325,13 @@ def clean_environment(folder: str) -> dict[str, str]:
     }
 
 
+def limit_memory(memory_mib: int) -> None:
+    """Keep tests that unfold an answer (`list` of a huge range) from taking this machine's memory with them."""
+    allowed = (memory_mib + _OWN_MIB) << 20
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (allowed if hard == resource.RLIM_INFINITY else min(allowed, hard), hard))
+
+
 def end_descendants() -> None:
     """Kill and wait for everything below this process; orphans come here because it is a subreaper."""
     deadline = time.monotonic() + _PATIENCE_S
@@ -314,6 +350,7 @@ def end_descendants() -> None:
 def main() -> None:
     """Entry point: the configuration is the first argument."""
     config = json.loads(sys.argv[1])
+    os.sched_setaffinity(0, {config["core"]})
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
@@ -321,6 +358,7 @@ def main() -> None:
         namespaces.be_subreaper()
         namespaces.hide_memory()
     sys.path += config["test_packages"]
+    limit_memory(config["memory_mib"])
     folder = Path(config["work_folder"])
     tester = Tester(config, folder)
     try:

@@ -27,6 +27,7 @@ REPLY_CAP = 1 << 20
 REQUEST_CAP = 1 << 28
 _SMALL = 1 << 53
 _MAX_DIGITS = 20
+_MAX_HEX_DIGITS = 100_000
 _HEADER = struct.Struct(">I")
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -52,9 +53,12 @@ class WireError(Exception):
 
 
 def send(channel: socket, message: Any) -> None:
-    """Send one frame."""
+    """Send one frame; raises WireError when the other side went away."""
     data = _to_json(message).encode()
-    channel.sendall(_HEADER.pack(len(data)) + data)
+    try:
+        channel.sendall(_HEADER.pack(len(data)) + data)
+    except ConnectionError:
+        raise WireError("the stream ended") from None
 
 
 def receive(channel: socket, cap: int) -> Any:
@@ -201,6 +205,12 @@ def _decode_pairs(make: Callable[[dict[Any, Any]], Any]) -> Callable[[Any, Outsi
     return lambda body, outside: make({decode(key, outside): decode(item, outside) for key, item in body})
 
 
+def _int(digits: Any) -> int:
+    if type(digits) is not str or len(digits) > _MAX_HEX_DIGITS:
+        raise ValueError("arithmetic with it would take this side's time")
+    return int(digits, 16)
+
+
 def _float(body: Any, outside: Outside) -> float:
     value = decode(body, outside)
     if type(value) not in (int, float):
@@ -209,10 +219,10 @@ def _float(body: Any, outside: Outside) -> float:
 
 
 _DECODERS: dict[str, Callable[[Any, Outside], Any]] = {
-    "i": lambda body, _: int(body, 16),
+    "i": lambda body, _: _int(body),
     "f": lambda body, _: _WORDS[body],
     "t": _decode_items(tuple),
-    "s": _decode_items(set),
+    "s": lambda body, outside: {decode(item, outside) for item in body},  # one by one: a deadline can come between
     "z": _decode_items(frozenset),
     "d": _decode_pairs(dict),
     "C": _decode_pairs(Counter),
@@ -224,7 +234,7 @@ _DECODERS: dict[str, Callable[[Any, Outside], Any]] = {
     "c": lambda body, outside: complex(_float(body[0], outside), _float(body[1], outside)),
     "r": lambda body, outside: range(*(decode(end, outside) for end in body)),
     "D": lambda body, _: Decimal(body),
-    "F": lambda body, _: Fraction(int(body[0], 16), int(body[1], 16)),
+    "F": lambda body, _: Fraction(_int(body[0]), _int(body[1])),
     "da": lambda body, _: date(*body),
     "dt": lambda body, _: datetime(*body),
     "tm": lambda body, _: time(*body),

@@ -15,20 +15,18 @@ import resource
 import signal
 import socket
 import sys
-import sysconfig
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from crlhf.evaluation.sandbox import child, landlock, namespaces, probes, seccomp
+from crlhf.evaluation.sandbox.folders import empty_folder, readable_folders, readable_paths
 
 _PRELOADED = (
-    "abc", "array", "bisect", "calendar", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal",
-    "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "numbers", "operator", "random",
-    "re", "statistics", "string", "sys", "textwrap", "time", "types", "typing", "unicodedata", "weakref", "threading",
+    "abc", "array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "enum", "fractions", "functools",
+    "heapq", "itertools", "json", "math", "numbers", "operator", "random", "re", "string", "sys", "time", "types",
+    "typing",
 )  # fmt: skip
-_PACKAGES = ("site-packages", "dist-packages")
 _FILE_MIB = 16
 _FOLDER_MIB = 64
 _MAX_FILES = 64
@@ -62,6 +60,7 @@ class Zygote:
             self._try("seccomp", self._enter_seccomp)
         with suppress(OSError):
             namespaces.be_subreaper()
+            namespaces.hide_memory()
         os.environ["HOME"] = os.environ["TMPDIR"] = self._folder
         _limit(self._config["memory_mib"])
         gc.collect()
@@ -116,6 +115,7 @@ class Zygote:
     def serve(self) -> None:
         """Fork for the tester until it hangs up."""
         os.chdir(self._folder)
+        self._folder_mode = os.stat(self._folder).st_mode
         hello = {"failures": self._failures, "in_namespaces": self._in_namespaces, "pid": os.getpid()}
         self._control.sendall(json.dumps(hello).encode() + b"\n")
         while True:
@@ -175,13 +175,15 @@ class Zygote:
             except ChildProcessError:
                 break
             time.sleep(0.0002)
-        if os.listdir(self._folder):  # noqa: PTH208 - pathlib would be a tenth of the whole clean-up
+        if os.stat(self._folder).st_mode != self._folder_mode:  # the folder itself may be the program's own
+            os.chmod(self._folder, self._folder_mode)
+        if os.listdir(self._folder):
             empty_folder(self._folder)
 
 
 def _preload() -> None:
-    """Import what programs commonly import. Hooks that run after each fork are left out: they cost more than the fork,
-    and one of them would give `random` another seed in every child.
+    """Import what programs commonly import, where it is small: a fork costs time by the page. Hooks that run after each
+    fork are left out: they cost more than the fork, and one of them would give `random` another seed in every child.
     """
     register, os.register_at_fork = os.register_at_fork, lambda **_: None
     try:
@@ -208,20 +210,27 @@ def _limit(memory_mib: int) -> None:
 def own_children() -> list[int]:
     """Children of this process, orphans it inherited included."""
     try:
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        return [int(word) for word in _read(f"/proc/self/task/{os.getpid()}/children").split()]
     except OSError:
         return _children_by_parent()
-    return [int(word) for word in text.split()]
 
 
 def _children_by_parent() -> list[int]:
     """The same, on kernels that keep no list of children."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for name in os.listdir("/proc"):
         with suppress(OSError, ValueError, IndexError):
-            if int(folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()[1]) == os.getpid():
-                found.append(int(folder.name))
+            if int(_read(f"/proc/{name}/stat").rsplit(b")", 1)[1].split()[1]) == os.getpid():
+                found.append(int(name))
     return found
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 1 << 16)
+    finally:
+        os.close(descriptor)
 
 
 def _wait_and_leave(pid: int) -> None:
@@ -229,52 +238,6 @@ def _wait_and_leave(pid: int) -> None:
     with suppress(OSError):
         os.waitpid(pid, 0)
     os._exit(0)
-
-
-def empty_folder(folder: str) -> None:
-    """Remove all that is in `folder`. Depth does not matter: folders inside folders are moved up, then removed."""
-    moved = 0
-    while entries := list(Path(folder).iterdir()):
-        for entry in entries:
-            if entry.is_symlink() or not entry.is_dir():
-                entry.unlink()
-                continue
-            entry.chmod(0o700)
-            for inner in list(entry.iterdir()):
-                if inner.is_symlink() or not inner.is_dir():
-                    inner.unlink()
-                else:
-                    moved += 1
-                    inner.chmod(0o700)
-                    inner.rename(f"{folder}/.{moved}.removed")
-            entry.rmdir()
-
-
-def readable_folders() -> list[str]:
-    """Folders the interpreter needs: its library, and the system's shared libraries."""
-    paths = sysconfig.get_paths()
-    multiarch = sysconfig.get_config_var("MULTIARCH") or "none"
-    shared = [f"{root}/{name}" for root in ("/lib", "/usr/lib") for name in (multiarch,)]
-    own = Path(sys.base_prefix) / "lib"
-    libraries = [str(path) for path in own.glob("*.so*")] if own.is_dir() else []
-    found = [paths["stdlib"], paths["platstdlib"], *shared, "/lib64", "/usr/lib64", *libraries, "/usr/share/zoneinfo"]
-    return list(dict.fromkeys(path for path in found if Path(path).exists()))
-
-
-def readable_paths() -> list[str]:
-    """The same as single paths that leave installed packages out: a data set may be among them."""
-    found: list[str] = []
-    for folder in map(Path, readable_folders()):
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        is_library = (folder / "os.py").exists()
-        kept = [path for path in inside if not _is_installed(path, is_library)]
-        found += [str(folder)] if len(kept) == len(inside) else map(str, kept)
-    return found
-
-
-def _is_installed(path: Path, in_library: bool) -> bool:
-    """Whether `path` holds installed packages: site-packages, or another Python's folder beside shared libraries."""
-    return path.name in _PACKAGES or (not in_library and path.name.startswith("python") and path.is_dir())
 
 
 def main() -> None:

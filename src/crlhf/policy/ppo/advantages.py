@@ -58,6 +58,12 @@ def last_token(response_mask: Tensor) -> Tensor:
     return (response_mask.sum(dim=1) - 1).clamp(min=0).long()
 
 
+def at_last_token(response_mask: Tensor) -> Tensor:
+    """1 at the last response token of each row, else 0, (B, T); a row without tokens has no 1."""
+    place = torch.zeros_like(response_mask, dtype=torch.float32)
+    return place.scatter_(1, last_token(response_mask)[:, None], 1.0) * response_mask
+
+
 def kl_rewards(
     logprobs: Tensor,
     ref_logprobs: Tensor,
@@ -67,15 +73,15 @@ def kl_rewards(
     kl_coef: float,
     estimator: Literal["k1", "k3"],
 ) -> Tensor:
-    """Per-token rewards: the KL penalty everywhere, the score at the last token.
+    """Per-token rewards: the KL penalty everywhere, and the score at the last token or where it was placed.
 
-    Equation: `r_t = -kl_coef * kl_t + [t is the last token] * score`. Source: Ziegler et al., arXiv:1909.08593, eq. 2;
-    Ouyang et al., arXiv:2203.02155.
+    Equation: `r_t = -kl_coef * kl_t + [t is the last token] * score`, or `+ score_t`. Source: Ziegler et al.,
+    arXiv:1909.08593, eq. 2; Ouyang et al., arXiv:2203.02155.
 
     Args:
         logprobs: of the policy that drew the tokens, (B, T).
         ref_logprobs: of the frozen reference, (B, T).
-        scores: one score a completion, (B,).
+        scores: one score a completion, (B,), or one a token, (B, T).
         response_mask: (B, T). A row without tokens keeps reward 0 everywhere.
         kl_coef: weight of the penalty.
         estimator: k1 or k3.
@@ -83,11 +89,20 @@ def kl_rewards(
     Returns:
         Rewards, (B, T).
     """
-    rewards = -kl_coef * kl_terms(logprobs, ref_logprobs, estimator) * response_mask
-    last = last_token(response_mask)
-    rows = torch.arange(len(last), device=last.device)
-    rewards[rows, last] += scores.to(rewards.dtype) * response_mask.any(dim=1)
-    return rewards
+    placed = scores if scores.dim() == 2 else scores[:, None] * at_last_token(response_mask)
+    return (placed - kl_coef * kl_terms(logprobs, ref_logprobs, estimator)) * response_mask
+
+
+def whitening_scale(rewards: Tensor, response_mask: Tensor, epsilon: float = 1e-8) -> float:
+    """What whitening multiplies rewards by: `1 / sqrt(var + epsilon)` over all response tokens; their mean stays.
+
+    Source: `whiten_rewards` of TRL's `PPOTrainer` (1.12), with the unbiased variance. With fewer than two tokens 1.
+    """
+    n = int(response_mask.sum())
+    if n < 2:
+        return 1.0
+    centred = (rewards - masked_mean(rewards, response_mask)) * response_mask
+    return float(torch.rsqrt((centred.double() ** 2).sum() / (n - 1) + epsilon))
 
 
 def gae(rewards: Tensor, values: Tensor, response_mask: Tensor, gamma: float, lam: float) -> Advantages:
@@ -115,23 +130,23 @@ def gae(rewards: Tensor, values: Tensor, response_mask: Tensor, gamma: float, la
     return Advantages(advantages, (advantages + values) * response_mask)
 
 
-def centred_scores(scores: Tensor, last_values: Tensor, problem_nos: Tensor) -> Tensor:
+def centred_scores(scores: Tensor, expected: Tensor, problem_nos: Tensor) -> Tensor:
     """Shift the scores of each problem so that they meet the value head's expectation on average.
 
-    Equation: `s_i - mean over the problem of (s - V_last)`. Advantages computed from the result have mean 0 at the last
-    tokens of each problem, so a hard problem whose completions all score alike pushes the policy nowhere. It is the
-    same as shifting the value baseline of the problem: a value head that has seen few problems knows only the mean of
-    all. A problem with one completion teaches the policy nothing; the value head still learns from it, since returns
-    are computed from the scores as they are.
+    Equation: `s_i - mean over the problem of (s - V)`. With the value before the last token as `V`, advantages computed
+    from the result have mean 0 at the last tokens of each problem, so a hard problem whose completions all score alike
+    pushes the policy nowhere. It is the same as shifting the value baseline of the problem: a value head that has seen
+    few problems knows only the mean of all. A problem with one completion teaches the policy nothing; the value head
+    still learns from it, since returns are computed from the scores as they are.
 
     Departs from the paper: the paper does not say how advantages are centred.
 
     Args:
         scores: (B,).
-        last_values: value before each completion's last token, (B,).
+        expected: what the value head expects of each completion's score, (B,).
         problem_nos: the problem of each completion, as integers, (B,).
     """
-    surprise = (scores - last_values).double()
+    surprise = (scores - expected).double()
     n_problems = int(problem_nos.max()) + 1 if len(problem_nos) else 0
     sums = torch.zeros(n_problems, dtype=torch.float64, device=scores.device).index_add_(0, problem_nos, surprise)
     counts = torch.bincount(problem_nos, minlength=n_problems).clamp(min=1)
@@ -149,6 +164,7 @@ def problem_advantages(
     lam: float,
     center_per_problem: bool,
     whiten: bool,
+    shares: Tensor | None = None,
 ) -> Advantages:
     """Advantages as the policy loss takes them, and returns as the value loss takes them.
 
@@ -162,15 +178,15 @@ def problem_advantages(
         lam: of `gae`.
         center_per_problem: shift the scores by `centred_scores` for the advantages, not for the returns.
         whiten: whiten the advantages over all tokens at the end.
+        shares: the share of a score's shift that each token takes, (B, T), rows sum to 1; None: the last token takes
+            it, and is where the value head's expectation is read. Otherwise it is read before the first token.
     """
     advantages, returns = gae(rewards, values, response_mask, gamma, lam)
     if center_per_problem:
-        last = last_token(response_mask)
-        rows = torch.arange(len(last), device=last.device)
-        centred = rewards.clone()
-        shift = centred_scores(scores, values[rows, last], problem_nos) - scores
-        centred[rows, last] += shift * response_mask.any(dim=1)
-        advantages = gae(centred, values, response_mask, gamma, lam).advantages
+        place = at_last_token(response_mask) if shares is None else shares
+        expected = (values * place).sum(dim=1) if shares is None else values[:, 0]
+        shift = centred_scores(scores, expected, problem_nos) - scores
+        advantages = gae(rewards + shift[:, None] * place, values, response_mask, gamma, lam).advantages
     if whiten:
         advantages = masked_whiten(advantages, response_mask)
     return Advantages(advantages, returns)

@@ -19,7 +19,10 @@ from typing import Any, NamedTuple
 from crlhf.errors import CrlhfError, DiskFullError
 
 MANIFEST = "manifest.json"
-_STAGING = ".incomplete"
+STAGING = ".incomplete"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What safetensors and torch.save say of a write that came out short; the latter without the reason.
+_FULL_SIGNS = ("No space left", "File too large", "unexpected pos", "iostream error", "file write failed")
 
 
 class Found(NamedTuple):
@@ -38,7 +41,7 @@ def file_sha256(path: Path) -> str:
 
 def staging_folder(folder: Path) -> Path:
     """An empty folder beside the checkpoints to write the next one into; what a killed process left there goes."""
-    staging = folder / _STAGING
+    staging = folder / STAGING
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     return staging
@@ -57,7 +60,7 @@ def commit(written: Path, folder: Path, key: str, step: int, keep: int) -> Path:
     Returns:
         The checkpoint's folder.
     """
-    files = {path.name: file_sha256(path) for path in sorted(written.iterdir())}
+    files = {name: file_sha256(written / name) for name in _files(written)}
     manifest = {"key": key, "step": step, "files": files}
     (written / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     flush_folder(written)
@@ -65,7 +68,7 @@ def commit(written: Path, folder: Path, key: str, step: int, keep: int) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     written.rename(target)
     _fsync(folder)
-    shutil.rmtree(folder / _STAGING, ignore_errors=True)
+    shutil.rmtree(folder / STAGING, ignore_errors=True)
     for old in _checkpoints(folder)[keep:]:
         shutil.rmtree(old)
     return target
@@ -87,10 +90,15 @@ def newest(folder: Path, key: str) -> Found:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush every file of a folder, and the folder's own entries, to disk."""
-    for path in sorted(folder.iterdir()):
+    """Flush everything in a folder, and the folder's own entries, to disk."""
+    for path in sorted(folder.rglob("*")):
         _fsync(path)
     _fsync(folder)
+
+
+def _files(folder: Path) -> list[str]:
+    """Paths of all files in a folder, below it; sharded optimisers are folders of their own."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 @contextmanager
@@ -106,12 +114,13 @@ def disk_full_explained(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # torch and safetensors wrap the operating system's error in their own types.
-        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        is_full = getattr(error, "errno", None) in _FULL or any(sign in str(error) for sign in _FULL_SIGNS)
         if not is_full and shutil.disk_usage(folder).free > 2**20:
             raise
-        shutil.rmtree(folder / _STAGING, ignore_errors=True)
+        shutil.rmtree(folder / STAGING, ignore_errors=True)
         raise DiskFullError(
-            f"{folder}: no space left on the disk; free some and run again, PPO goes on from its last checkpoint"
+            f"{folder}: no space left on the disk (or a quota or limit on file sizes is reached); free some and run "
+            "again, PPO goes on from its last checkpoint"
         ) from None
 
 
@@ -134,7 +143,7 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 def _is_whole(path: Path, files: object) -> bool:
     if not isinstance(files, dict):
         return False
-    present = {file.name for file in path.iterdir()} - {MANIFEST}
+    present = set(_files(path)) - {MANIFEST}
     return present == set(files) and all(file_sha256(path / name) == sha256 for name, sha256 in files.items())
 
 

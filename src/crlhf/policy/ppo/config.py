@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from trl import GRPOConfig
 
 from crlhf.params import PPOParams
@@ -23,8 +25,10 @@ def ppo_config(params: PPOParams, source: Source, *, temperature: float, seed: i
         folder: where checkpoints lie.
         more: passed to `GRPOConfig`.
     """
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
     n_steps = math.ceil(source.n_completions / params.batch_size)
-    n_micro_batches = math.ceil(math.ceil(source.n_completions / n_steps) / params.micro_batch_size)
+    per_step = math.ceil(source.n_completions / n_steps)
+    n_micro_batches = math.ceil(per_step / (params.micro_batch_size * n_processes))
     return GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=1,
@@ -43,7 +47,9 @@ def ppo_config(params: PPOParams, source: Source, *, temperature: float, seed: i
         top_p=1.0,
         top_k=0,
         disable_dropout=True,
-        bf16=False,
+        bf16=params.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
         seed=seed,
         save_strategy="steps",
         save_steps=params.save_every_steps,

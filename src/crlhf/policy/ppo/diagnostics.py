@@ -14,6 +14,12 @@ from torch import Tensor
 from crlhf.policy.ppo.advantages import kl_terms
 
 Sums = dict[str, float]
+SUM_NAMES = [
+    *("completions", "tokens", "input_tokens", "score", "entropy", "gap_to_behaviour"),
+    *("returns", "returns_sq", "errors", "errors_sq", "kl_k1", "kl_k3", "weight", "weighted_length"),
+    *("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "stop_asked"),
+]
+"""Every sum of a step, in one order: processes add theirs up."""
 
 
 def policy_kl(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor, response_mask: Tensor) -> dict[str, Tensor]:
@@ -32,6 +38,16 @@ def policy_kl(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor, resp
     difference = torch.where(response_mask, logprobs - ref_logprobs, 0.0).clamp(-20, 20)
     zero = torch.zeros_like(difference)
     return {f"kl_{name}": (weight * kl_terms(difference, zero, name) * response_mask).sum() for name in ("k1", "k3")}
+
+
+def completion_weights(logprobs: Tensor, old_logprobs: Tensor, response_mask: Tensor) -> Tensor:
+    """How much more often the policy writes each completion than the one that wrote it, bounded by e either way, (B,).
+
+    Equation: `exp(clip(sum_t (log policy - log behaviour), -1, 1))`. Unbounded, one completion would decide what is
+    said of sixteen.
+    """
+    ratios = torch.where(response_mask, logprobs - old_logprobs, 0.0).sum(dim=1)
+    return torch.exp(ratios.clamp(-1, 1))
 
 
 def explained_variance(n: float, returns: float, returns_sq: float, errors: float, errors_sq: float) -> float:
@@ -66,6 +82,8 @@ def token_sums(
 ) -> Sums:
     """Everything about one micro-batch that the curves of its step are made of; sums of two batches add up."""
     errors = (returns - values) * response_mask
+    lengths = response_mask.sum(dim=1)
+    weight = completion_weights(logprobs, old_logprobs, response_mask)
     kept = returns * response_mask
     sums = {
         "completions": torch.tensor(len(scores)),
@@ -77,6 +95,8 @@ def token_sums(
         "returns_sq": (kept.double() ** 2).sum(),
         "errors": errors.sum(dtype=torch.float64),
         "errors_sq": (errors.double() ** 2).sum(),
+        "weight": weight.sum(dtype=torch.float64),
+        "weighted_length": (weight * lengths).sum(dtype=torch.float64),
         **policy_kl(logprobs, old_logprobs, ref_logprobs, response_mask),
     }
     return {name: float(value) for name, value in sums.items()}
@@ -90,6 +110,23 @@ def add_sums(total: Sums, more: Sums) -> Sums:
 def kl_per_completion(sums: Sums, estimator: str = "kl_k3") -> float:
     """Mean over completions of the KL from the reference, in nats."""
     return sums.get(estimator, 0.0) / max(sums.get("completions", 0.0), 1)
+
+
+def length_drift(sums: Sums, round_length: float, start_length: float) -> float:
+    """How much longer completions are than at the start of training, as a share; negative: shorter.
+
+    Equation: `(round_length / start_length) * (weighted mean length / mean length) - 1`, the weights those of
+    `completion_weights`: what the policy would write now, as far as the completions at hand can tell.
+
+    Args:
+        sums: of one step.
+        round_length: mean tokens of the round's completions.
+        start_length: mean tokens of the first round's completions.
+    """
+    if not sums.get("tokens") or not start_length:
+        return 0.0
+    now = sums["weighted_length"] / sums["weight"]
+    return (round_length / start_length) * now / (sums["tokens"] / sums["completions"]) - 1
 
 
 def step_metrics(sums: Sums) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from crlhf.errors import CrlhfError, InputError
+from crlhf.policy.ppo import processes
 from crlhf.policy.ppo.rollouts import Rollouts, pad_rows
 
 RewardFunction = Callable[[list[str], list[str]], Sequence[float | None]]
@@ -79,11 +80,18 @@ class Online:
         Raises:
             CrlhfError: the reward function scored no completion at all.
         """
-        # A round's draws depend on the seed and its number only, so a resumed run draws the same.
-        torch.manual_seed(self._seed + 7919 * (round_no + 1))
-        prompt_ids, token_ids, _, completions, logprobs, *_ = trainer._generate(self._prompts)
-        rows = [{"prompt": prompt} for prompt in self._prompts]
-        scores = trainer._calculate_rewards(rows, self._prompts, completions, token_ids)[:, 0].cpu()
+        # A round's draws depend on the seed, its number and the process only, so a resumed run draws the same.
+        n, rank = processes.n_processes(), processes.rank()
+        torch.manual_seed(self._seed + 7919 * (round_no + 1) + 104729 * rank)
+        share = -(-len(self._prompts) // n)  # processes write equally many; what is too much is dropped
+        prompts = (self._prompts * n)[rank * share : (rank + 1) * share]
+        prompt_ids, token_ids, _, completions, logprobs, *_ = trainer._generate(prompts)
+        rows = [{"prompt": prompt} for prompt in prompts]
+        scores = trainer._calculate_rewards(rows, prompts, completions, token_ids)[:, 0].cpu()  # of all processes
+        n_wanted = len(self._prompts)
+        prompt_ids, token_ids = (processes.gathered(list(ids))[:n_wanted] for ids in (prompt_ids, token_ids))
+        logprobs = None if logprobs is None else processes.gathered(list(logprobs))[:n_wanted]
+        scores = scores[:n_wanted]
         kept = [no for no, score in enumerate(scores.tolist()) if not math.isnan(score) and token_ids[no]]
         if not kept:
             raise CrlhfError("the reward function scored no completion: there is nothing to train on")

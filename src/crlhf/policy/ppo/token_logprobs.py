@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from crlhf.errors import CrlhfError
 
@@ -21,17 +22,25 @@ class _FrozenHeadLogprobs(torch.autograd.Function):
 
     `d log p(y) / d h = (W_y - sum_v p_v W_v) / temperature` does not depend on what comes after, so the forward pass
     computes it while the probabilities are at hand: two products with `W` instead of the three that recomputing the
-    logits in the backward pass would take.
+    logits in the backward pass would take. The slope of the entropy, `-sum_v p_v (log p_v + H) W_v / temperature`, is a
+    third product and is computed only if it is wanted.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+        entropy_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         needs_gradient = ctx.needs_input_grad[0]
         logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         entropies = torch.empty_like(logprobs)
         slopes = torch.empty_like(hidden) if needs_gradient else None
+        entropy_slopes = torch.empty_like(hidden) if needs_gradient and entropy_gradient else None
         scaled_bias = None if bias is None else bias / temperature
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, start + CHUNK)
@@ -46,38 +55,60 @@ class _FrozenHeadLogprobs(torch.autograd.Function):
             if slopes is not None:
                 mean = (weights.to(weight.dtype) @ weight) / z[:, None].to(weight.dtype)
                 slopes[part] = (weight[targets[part]] - mean) / temperature
-        ctx.save_for_backward(slopes)
-        ctx.mark_non_differentiable(entropies)
+            if entropy_slopes is not None:
+                surprise = weights * (logits - (log_z - entropies[part])[:, None])  # z p (log p + H)
+                entropy_slopes[part] = -(surprise / z[:, None]).to(weight.dtype) @ weight / temperature
+        ctx.save_for_backward(slopes, entropy_slopes)
+        if entropy_slopes is None:
+            ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor, _grad_entropies: Tensor) -> tuple[Tensor | None, ...]:
-        (slopes,) = ctx.saved_tensors
-        return grad_logprobs[:, None].to(slopes.dtype) * slopes, None, None, None, None
+    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropies: Tensor) -> tuple[Tensor | None, ...]:
+        slopes, entropy_slopes = ctx.saved_tensors
+        grad = grad_logprobs[:, None].to(slopes.dtype) * slopes
+        if entropy_slopes is not None:
+            grad = grad + grad_entropies[:, None].to(slopes.dtype) * entropy_slopes
+        return grad, None, None, None, None, None
 
 
-def token_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _trained_head_chunk(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    logits = nn.functional.linear(hidden, weight, bias).float() / temperature
+    table = torch.log_softmax(logits, dim=-1)
+    return table.gather(1, targets[:, None])[:, 0], -(table.exp() * table).sum(dim=-1)
+
+
+def token_logprobs(
+    hidden: Tensor, head: nn.Module, targets: Tensor, temperature: float, *, entropy_gradient: bool = False
+) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of its distribution, `softmax(head(hidden) / temperature)`.
+
+    A head that is trained too (full fine-tuning) has its logits computed again in the backward pass, `CHUNK` tokens at
+    a time.
 
     Args:
         hidden: last hidden states, (n, H).
-        head: the language-model head, a linear layer whose weight is frozen.
+        head: the language-model head, a linear layer.
         targets: token ids, (n,).
         temperature: what the rollouts were sampled at.
+        entropy_gradient: let gradients flow from the entropies too; with a trained head they always do.
 
     Returns:
-        Log-probabilities (n,) with gradient with respect to `hidden`, and entropies (n,) in nats without.
-
-    Raises:
-        CrlhfError: the head is trained, which this function has no gradient for.
+        Log-probabilities (n,) with gradient, and entropies (n,) in nats.
     """
     weight, bias = head.weight, getattr(head, "bias", None)
-    if weight.requires_grad:
-        raise CrlhfError("PPO trains LoRA adapters: the language-model head must be frozen, but it asks for a gradient")
-    found: tuple[Tensor, Tensor] = _FrozenHeadLogprobs.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, targets, temperature
-    )
-    return found
+    if not weight.requires_grad:
+        found: tuple[Tensor, Tensor] = _FrozenHeadLogprobs.apply(  # type: ignore[no-untyped-call]
+            hidden, weight, bias, targets, temperature, entropy_gradient
+        )
+        return found
+    chunks = [
+        checkpoint(_trained_head_chunk, part, weight, bias, wanted, temperature, use_reentrant=False)
+        for part, wanted in zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+    ]
+    return torch.cat([one[0] for one in chunks]), torch.cat([one[1] for one in chunks])
 
 
 def check_plain_head(config: Any) -> None:

@@ -30,7 +30,7 @@ class ValueHead(nn.Module):
     def __init__(self, hidden_size: int, mean_score: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(hidden_size))
-        self.bias = nn.Parameter(torch.tensor(float(mean_score)))
+        self.bias = nn.Parameter(torch.tensor([float(mean_score)]))  # FSDP shards no scalars
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Values of hidden states, (..., H) -> (...), in float32."""
@@ -58,7 +58,9 @@ class ResponseScores(ModelOutput):  # type: ignore[misc]
     value_predictions: Tensor = None  # type: ignore[assignment]
 
 
-def add_response_scores(model: Any, value_head: ValueHead, temperature: float) -> None:
+def add_response_scores(
+    model: Any, value_head: ValueHead, temperature: float, *, entropy_gradient: bool = False
+) -> None:
     """Let `model(response_index=...)` return `ResponseScores`, with `value_head` as a part of the model.
 
     Called without `response_index` the model does what it did before.
@@ -67,6 +69,7 @@ def add_response_scores(model: Any, value_head: ValueHead, temperature: float) -
         model: a causal language model, the one inside an adapter.
         value_head: becomes `model.value_head`, so that it is trained and synchronised with the model.
         temperature: the logits are divided by it.
+        entropy_gradient: let gradients flow from the entropies.
     """
     check_plain_head(model.config)
     inner = model.forward
@@ -85,9 +88,8 @@ def add_response_scores(model: Any, value_head: ValueHead, temperature: float) -
         hidden = self.base_model(**wanted, use_cache=False).last_hidden_state.flatten(0, 1)  # (R * S, H)
         # index_select, not hidden[index]: its backward adds in a fixed order, and runs must be repeatable.
         hidden = torch.index_select(hidden, 0, response_index[response_mask])  # (n, H)
-        logprobs, entropies = token_logprobs(
-            hidden, self.get_output_embeddings(), response_token_ids[response_mask], temperature
-        )
+        targets, head = response_token_ids[response_mask], self.get_output_embeddings()
+        logprobs, entropies = token_logprobs(hidden, head, targets, temperature, entropy_gradient=entropy_gradient)
         found = (logprobs, entropies, self.value_head(hidden))
         return ResponseScores(*(_scatter(x, response_mask) for x in found))
 

@@ -52,6 +52,9 @@ def numbers():
 def evens():
     values = [int(line) for line in Path("data/tables/evens.txt").read_text().split()]
     limit = int(inner("behaviour", "max_even"))
+    if Path("waiting").exists():
+        print("evens: waiting: 1 of 2 people have come", file=sys.stderr)
+        sys.exit(75)
     write("data/tables/evens.json", json.dumps(values))
     few = {"name": "evens_are_few", "passed": len(values) <= limit, "severity": "warning", "n_unexpected": 3}
     even = {"name": "evens_are_even", "passed": True, "severity": "error", "n_unexpected": 0}

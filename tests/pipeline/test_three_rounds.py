@@ -1,0 +1,68 @@
+"""Three rounds through DVC on a policy that solves about half of a toy family: its true pass rate rises."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from crlhf.stages import summary_path
+from tests.fitted_policy import build_fitted_policy
+from tests.pipeline.toy_rounds import rounds, toy_params, toy_starter
+
+pytestmark = pytest.mark.pipeline
+
+ROUND_STAGES = ("completions", "honeypots", "annotations", "validated", "reliabilities", "rewards", "ppo")
+
+
+@pytest.fixture(scope="module")
+def fitted_policy(tmp_path_factory):
+    return build_fitted_policy(tmp_path_factory.mktemp("fitted") / "policy")
+
+
+@pytest.fixture(scope="module")
+def three_rounds(make_project, fitted_policy):
+    """A project on which `dvc repro` has run three rounds once."""
+    project = make_project("rounds", CRLHF_TRACKING="off")
+    path = project.root / "params.yaml"
+    values = toy_params(yaml.safe_load(path.read_text()), fitted_policy, seed=1)
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    toy_starter(project.root)
+    project.dvc("repro")
+    return project
+
+
+def metrics(project, stage, name):
+    return json.loads((project.root / summary_path(stage, name)).read_text())["metrics"]
+
+
+def test_adding_a_round_re_runs_nothing_old_and_the_true_pass_rate_has_risen(three_rounds):
+    project = three_rounds
+    assert project.stale() == []
+    project.edit_params(**rounds(4))
+    new = {f"{stage}@r4" for stage in (*ROUND_STAGES, "humaneval", "mbpp")}
+    assert set(project.stale()) == new | {"scores", "report"}
+    plan = project.dvc("repro", "--dry", "completions@r4").stdout
+    assert re.findall(r"Running stage '(.+)'", plan) == ["completions@r4"]
+    project.dvc("repro", "honeypots@r4")  # what the policy of the third round writes, and whether it passes
+    rates = [metrics(project, "honeypots", f"r{no}")["pass_rate"] for no in range(1, 5)]
+    assert 0.3 <= rates[0] <= 0.6
+    assert rates[-1] > rates[0] + 0.15
+    assert rates[2] > rates[0]
+
+
+def test_each_round_starts_from_the_policy_and_the_crowd_of_the_one_before(three_rounds):
+    project = three_rounds
+    manifests = [json.loads((project.root / f"models/r{no}/manifest.json").read_text()) for no in (1, 2, 3)]
+    base = json.loads((project.root / "models/base/manifest.json").read_text())
+    assert [one["prev"] for one in manifests] == [base["policy_id"], *(one["policy_id"] for one in manifests[:2])]
+    assert {one["base"]["policy_id"] for one in manifests} == {base["policy_id"]}
+    carried = [metrics(project, "reliabilities", f"r{no}")["n_carried_over"] for no in (1, 2, 3)]
+    assert carried == [0, 7, 7]  # the crowd is the same seven people in every round
+
+
+def test_scores_and_report_tell_of_every_round(three_rounds):
+    records = json.loads((three_rounds.root / "metrics/scores.json").read_text())
+    assert [r["policy"] for r in records if r["benchmark"] == "humaneval"] == ["base", "r1", "r2", "r3"]
+    html = (three_rounds.root / "reports/report.html").read_text()
+    assert "The crowd of this run was simulated" in html
