@@ -67,15 +67,15 @@ def bootstrap_mean(values: Values, n_bootstrap: int, confidence: float, seed: in
 def score_interval(values: Values, n_bootstrap: int, confidence: float, seed: int) -> Interval:
     """`bootstrap_mean` of scores in [0, 1], with an honest interval where all problems agree.
 
-    When every problem scored 0, or every problem 1, each resample is the sample itself and the bootstrap has no width.
-    Then the exact (Clopper-Pearson, doi:10.1093/biomet/26.4.404) interval of 0 or N successes in N trials stands in:
-    [0, 1 - (alpha/2)^(1/N)] or [(alpha/2)^(1/N), 1], with alpha = 1 - confidence.
+    When every problem scored the same v, each resample is the sample itself and the bootstrap has no width. Up to the
+    share u = 1 - (alpha/2)^(1/N) of problems could behave otherwise although none of N did (Clopper-Pearson,
+    doi:10.1093/biomet/26.4.404, alpha = 1 - confidence); were those all 0 or all 1, the mean would be one of the ends
+    [v (1 - u), v + (1 - v) u]. For v = 0 and v = 1 that is the exact interval of 0 or N successes in N trials.
     """
     x = _finite(values)
-    if (x == 0).all():
-        return Interval(0.0, 0.0, _unseen_share(len(x), confidence))
-    if (x == 1).all():
-        return Interval(1.0, 1 - _unseen_share(len(x), confidence), 1.0)
+    if (x == x[0]).all():
+        value, unseen = float(x[0]), _unseen_share(len(x), confidence)
+        return Interval(value, value * (1 - unseen), value + (1 - value) * unseen)
     return bootstrap_mean(x, n_bootstrap, confidence, seed)
 
 
