@@ -16,10 +16,9 @@ pytestmark = pytest.mark.pipeline
 
 @pytest.fixture
 def project(repro, tmp_path):
-    shutil.copytree(repro.root, tmp_path / "project", symlinks=True, ignore=shutil.ignore_patterns("mlflow*", "models"))
+    shutil.copytree(repro.root, tmp_path / "project", symlinks=True, ignore=shutil.ignore_patterns("mlflow*"))
     copied = Project(tmp_path / "project", dict(repro.environment))
-    (copied.root / "models").mkdir()
-    shutil.copy2(repro.root / "models/base_policy.json", copied.root / "models")
+    shutil.rmtree(copied.root / "models/r1")
     return copied
 
 
@@ -28,11 +27,11 @@ def test_two_processes_train_all_weights_line_by_line_and_one_of_them_reports(pr
     project.edit_params(ppo={"fine_tuning": "full", "reward_placement": "line_ends", "max_kl": 1e3})
     project.environment["CRLHF_LAUNCH"] = "torchrun --standalone --nproc_per_node 2"
     project.crlhf("ppo")
-    manifest = json.loads((project.root / "models/ppo/manifest.json").read_text())
+    manifest = json.loads((project.root / "models/r1/manifest.json").read_text())
     assert manifest["weights"] == "policy"
-    assert json.loads((project.root / "metrics/stages/ppo.json").read_text())["metrics"]["n_steps"] == 3
-    project.crlhf("humaneval", "--policy", "tuned")
-    assert (project.root / "data/tables/humaneval_tuned.parquet").is_file()
+    assert json.loads((project.root / "metrics/rounds/r1/ppo.json").read_text())["metrics"]["n_steps"] == 3
+    project.crlhf("humaneval", "--policy", "r1")
+    assert (project.root / "data/tables/humaneval/r1.parquet").is_file()
 
 
 def test_sigterm_is_exit_code_143_and_the_next_run_goes_on_in_the_same_mlflow_run(project):
@@ -46,7 +45,7 @@ def test_sigterm_is_exit_code_143_and_the_next_run_goes_on_in_the_same_mlflow_ru
 
     def runs():
         ids = [experiment.experiment_id for experiment in client.search_experiments()]
-        return client.search_runs(ids, "tags.`crlhf.stage` = 'ppo'")
+        return client.search_runs(ids, "tags.`crlhf.stage` = 'ppo@r1'")
 
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (
@@ -62,4 +61,4 @@ def test_sigterm_is_exit_code_143_and_the_next_run_goes_on_in_the_same_mlflow_ru
     assert run.info.status == "FINISHED"
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "score")]
     assert steps == list(range(1, 91))  # six completions in steps of two, thirty epochs; none twice
-    assert load_file(project.root / "models/ppo/adapter/adapter_model.safetensors")
+    assert load_file(project.root / "models/r1/adapter/adapter_model.safetensors")

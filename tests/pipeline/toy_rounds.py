@@ -28,7 +28,7 @@ def toy_params(values: dict[str, Any], policy: Path, *, seed: int, n_rounds: int
         "crowd": {"verdicts_per_completion": 4, "honeypots_per_annotator": 6, "annotators": annotators},
         "ppo": {
             "lora_r": 8, "lora_alpha": 16, "num_ppo_epochs": 4, "batch_size": 32, "micro_batch_size": 32,
-            "learning_rate": 3e-3, "value_learning_rate": 1e-3, "kl_coef": 0.02, "max_kl": 50.0, "save_every_steps": 8,
+            "learning_rate": 1e-3, "value_learning_rate": 1e-3, "kl_coef": 0.02, "max_kl": 50.0, "save_every_steps": 8,
         },
         "benchmarks": {
             "humaneval": values["benchmarks"]["humaneval"] | {"limit": 1},

@@ -28,6 +28,7 @@ from crlhf.store import Store
 from tests.annotations.importers.crowd import CRLF, EMOJI, HONEYPOT, PLAIN, canonical, in_order, items
 from tests.annotations.importers.crowd import FOLDER as FIXTURES
 
+REPOSITORY = Path(__file__).parents[2]
 ALL = ("label-studio.json", "argilla.json", "mturk.csv", "toloka.tsv", "crowd-kit.csv", "raw-table.jsonl")
 
 
@@ -35,7 +36,9 @@ ALL = ("label-studio.json", "argilla.json", "mturk.csv", "toloka.tsv", "crowd-ki
 def project(tmp_path, monkeypatch):
     monkeypatch.delenv(SETTING, raising=False)
     root = tmp_path / "project"
-    Store(root).write("items", items())
+    root.mkdir()
+    shutil.copy(REPOSITORY / "params.yaml", root)
+    Store(root, "r1").write("items", items())
     problems = pd.DataFrame(
         [
             {"problem_id": f"starter/{n}", "source": "starter", "split": "train", "language": "python",
@@ -44,7 +47,7 @@ def project(tmp_path, monkeypatch):
             for n in range(1, 5)
         ]
     )  # fmt: skip
-    Store(root).write("problems", problems)
+    Store(root, "r1").write("problems", problems)
     return root
 
 
@@ -155,10 +158,10 @@ def test_bad_rows_go_to_quarantine_and_the_good_ones_go_on(project, tmp_path):
 
 
 def test_the_quarantine_of_a_file_goes_when_its_programs_are_known(project):
-    Store(project).write("items", items()[1:].reset_index(drop=True))
+    Store(project, "r1").write("items", items()[1:].reset_index(drop=True))
     assert not run(project, "mturk.csv")[1]
     assert len(list((project / "data/quarantine").iterdir())) == 1
-    Store(project).write("items", items())
+    Store(project, "r1").write("items", items())
     assert run(project, "mturk.csv")[1]
     assert list((project / "data/quarantine").iterdir()) == []
     assert len(table(project)) == 30
@@ -242,8 +245,8 @@ def test_the_key_is_ignored_by_git_and_dvc():
 def keep(root):
     """The raw table and the validated one, as their stages write them."""
     raw = table(root)
-    Store(root).write("annotations", raw)
-    Store(root).write("validated", split_rows(raw, items()).good)
+    Store(root, "r1").write("annotations", raw)
+    Store(root, "r1").write("validated", split_rows(raw, items()).good)
     return raw
 
 
@@ -254,7 +257,8 @@ def test_json_lines_come_back_to_the_byte(project, tmp_path):
     batch = batch_files(project)[0]
     assert (tmp_path / "out.jsonl").read_bytes() == batch.read_bytes()
     again = tmp_path / "again"
-    shutil.copytree(project / "data/tables", again / "data/tables")
+    shutil.copytree(project / "data/rounds", again / "data/rounds")
+    shutil.copy(project / "params.yaml", again)
     shutil.copy(project / KEY_FILE, again / KEY_FILE)
     import_files(again, [tmp_path / "out.jsonl"], Options())
     assert batch_files(again)[0].read_bytes() == batch.read_bytes()
@@ -293,7 +297,7 @@ def test_any_words_come_back_through_json_lines_exactly_and_through_csv_but_for_
         source_row=[1, 2, 3],
     )  # fmt: skip
     raw = rows[list(ANNOTATIONS.column_names)]
-    Store(project).write("annotations", raw)
+    Store(project, "r1").write("annotations", raw)
     for format_name in ("jsonl", "csv"):
         shutil.rmtree(project / FOLDER, ignore_errors=True)
         export_to(project, format_name, None, tmp_path / f"o.{format_name}")
@@ -327,7 +331,7 @@ def test_no_cell_of_the_csv_export_begins_like_a_formula(project, tmp_path):
         error_type=["=cmd|' /C calc'!A0", "\rx", "@x"], batch_id="-b", started_at="", source="+s", source_file="f",
         source_row=[1, 2, 3],
     )  # fmt: skip
-    Store(project).write("annotations", raw[list(ANNOTATIONS.column_names)])
+    Store(project, "r1").write("annotations", raw[list(ANNOTATIONS.column_names)])
     export_to(project, "csv", None, tmp_path)
     lines = (tmp_path / "annotations.csv").read_text().splitlines()
     assert len(lines) == 4
@@ -351,13 +355,13 @@ def test_crowd_kit_gets_the_verdicts_that_count_and_the_honeypots_truth(project,
         f"{HONEYPOT}:2": 2,
     }
     assert (tmp_path / "labels-gold.csv").read_text() == f"task,label\n{HONEYPOT}:1,0\n{HONEYPOT}:2,1\n"
-    assert lines[0] == "30 verdicts (validated)"
+    assert lines[0] == "30 verdicts (validated, round r1)"
 
 
 def test_simulated_verdicts_are_said_to_be_simulated(project, tmp_path):
     run(project, "label-studio.json")
     raw = keep(project)
-    Store(project).write("validated", raw.assign(source="simulated"))
+    Store(project, "r1").write("validated", raw.assign(source="simulated"))
     assert any("simulated crowd" in line for line in export_to(project, "crowd-kit", None, tmp_path))
 
 
@@ -542,6 +546,7 @@ def test_exit_codes_are_those_of_validate(project, tmp_path):
 
 
 def test_without_items_the_import_says_which_stage_is_missing(tmp_path):
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
     answer = crlhf(tmp_path, "import", FIXTURES / "mturk.csv")
     assert answer.returncode == 4
     assert "items.parquet" in answer.stderr

@@ -57,12 +57,13 @@ def import_(
 @click.option("--format", "format_", required=True, help="A format; an unknown one lists them all.")
 @click.option("--rows", type=click.Choice(["annotations", "validated"]), help="All raw verdicts, or those that count.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder, or the main file.")
+@click.option("--round", "round_name", help="A round [default: the newest that has them].")
 @click.pass_obj
-def export(root: Path, format_: str, rows: str | None, out: Path) -> None:
+def export(root: Path, format_: str, rows: str | None, out: Path, round_name: str | None) -> None:
     """Export programs to annotate, or verdicts, in another tool's format."""
     from crlhf.stages.exports import export_to
 
-    for line in export_to(root, format_, rows, out):
+    for line in export_to(root, format_, rows, out, round_name):
         click.echo(line)
 
 

@@ -21,12 +21,12 @@ from crlhf.params import Params, load_params
 from crlhf.stages import BASE
 from crlhf.stages.batches import FOLDER, append_event, batches_locked, changed_batches, read_ledger
 from crlhf.stages.crowd_record import joined, read_record
+from crlhf.stages.imports import batch_files
 from crlhf.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH_SUFFIXES = (".jsonl", ".csv", ".parquet")
 CLOSED = "closed"
 
 
@@ -54,7 +54,7 @@ class Collected(NamedTuple):
 
     annotations: pd.DataFrame
     unreadable: pd.DataFrame
-    files: tuple[Path, ...]
+    files: list[Path]
 
 
 def collect(store: Store, params: Params) -> Collected:
@@ -69,7 +69,8 @@ def collect(store: Store, params: Params) -> Collected:
     _require_unchanged(store.root)
     event = closing(store)
     if event is not None:
-        return _read(store, params, [store.path(f"{FOLDER}/{entry['file']}") for entry in event["files"]])
+        listed = [store.path(f"{FOLDER}/{entry['file']}") for entry in event["files"]]
+        return _read(store, params, [path for path in listed if path.exists()])  # gone: all its rows were forgotten
     files = batch_files(store.root)
     collected = _read(store, params, files)
     progress = _progress(store, params, collected)
@@ -121,12 +122,6 @@ def close_round(root: Path, round_name: str) -> Progress:
     return progress
 
 
-def batch_files(root: Path) -> tuple[Path, ...]:
-    """The batch files that are there now, by name."""
-    folder = root / FOLDER
-    return tuple(sorted(path for path in folder.iterdir() if path.suffix in BATCH_SUFFIXES)) if folder.is_dir() else ()
-
-
 def awaited_rounds(root: Path) -> list[str]:
     """Rounds whose items are made and whose annotations are not, in a project that collects them; cheap to ask."""
     params, store = load_params(root / "params.yaml"), Store(root)
@@ -147,7 +142,7 @@ def state_of_files(root: Path, round_name: str) -> str:
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
 
 
-def _read(store: Store, params: Params, files: tuple[Path, ...] | list[Path]) -> Collected:
+def _read(store: Store, params: Params, files: list[Path]) -> Collected:
     """The rows of the files that have not counted in an earlier round."""
     from crlhf.annotations.raw_files import read_batches
 
@@ -158,7 +153,7 @@ def _read(store: Store, params: Params, files: tuple[Path, ...] | list[Path]) ->
     is_fresh = ~read.annotations["source_file"].isin(old_files) | read.annotations["completion_id"].isin(own)
     fresh = read.annotations[is_fresh].reset_index(drop=True)
     unreadable = read.quarantine[~read.quarantine["source_file"].isin(old_files)].reset_index(drop=True)
-    return Collected(fresh, unreadable, tuple(files))
+    return Collected(fresh, unreadable, files)
 
 
 def _files_before(store: Store, params: Params) -> set[str]:
@@ -186,7 +181,7 @@ def _progress(store: Store, params: Params, collected: Collected) -> Progress:
     return Progress(n_done, len(completions), k)
 
 
-def _close(store: Store, files: tuple[Path, ...], progress: Progress) -> None:
+def _close(store: Store, files: list[Path], progress: Progress) -> None:
     with batches_locked(store.root):
         listed = [{"file": path.name, "sha256": sha256_file(path)} for path in files]
         items = sha256_file(store.table_path("items"))

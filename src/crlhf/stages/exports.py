@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crlhf.errors import InputError
+from crlhf.params import load_params
+from crlhf.stages.crowd_record import joined, newest_round, read_record
 from crlhf.store import Store, atomic_write
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from crlhf.annotations.exporters.contract import Part
 
 
-def export_to(root: Path, format_name: str, rows: str | None, out: Path) -> list[str]:
+def export_to(root: Path, format_name: str, rows: str | None, out: Path, round_name: str | None = None) -> list[str]:
     """Write an export to `out`: lines for a person.
 
     Args:
@@ -20,6 +24,7 @@ def export_to(root: Path, format_name: str, rows: str | None, out: Path) -> list
         format_name: the name of an exporter.
         rows: `annotations` (all raw rows) or `validated` (those that count); None: what the format is for.
         out: a folder, or the main file (its name then ends like the format's); other files go beside it.
+        round_name: whose programs or verdicts; None: the newest round that has them.
 
     Raises:
         MissingInputError: a table that is needed has not been made yet.
@@ -34,13 +39,13 @@ def export_to(root: Path, format_name: str, rows: str | None, out: Path) -> list
         )
     if rows is not None and exporter.rows is None:
         raise InputError(f"{format_name} has tasks and no verdicts; leave --rows out")
-    store = Store(root)
-    tables = {name: store.read(name) for name in exporter.tables}
     chosen = rows or exporter.rows
+    store = Store(root, round_name or newest_round(root, chosen or "items"))
+    tables = {name: _read(store, name, with_earlier=chosen is not None) for name in exporter.tables}
     lines = []
     if chosen is not None:
         tables["rows"] = store.read(chosen)
-        lines.append(f"{len(tables['rows'])} verdicts ({chosen})")
+        lines.append(f"{len(tables['rows'])} verdicts ({chosen}, round {store.round})")
         if (tables["rows"]["source"] == "simulated").any():
             lines.append("warning: these verdicts come from a simulated crowd; the files do not say so everywhere")
     parts = exporter.parts(tables)
@@ -51,6 +56,15 @@ def export_to(root: Path, format_name: str, rows: str | None, out: Path) -> list
                 file.write(text)
         lines.append(f"-> {path}")
     return lines
+
+
+def _read(store: Store, name: str, *, with_earlier: bool) -> pd.DataFrame:
+    """A table of the store's round; `with_earlier`: with the items of rounds before it, of which verdicts came late."""
+    table = store.read(name)
+    if name != "items" or not with_earlier or not store.round:
+        return table
+    previous = load_params(store.path("params.yaml")).rounds[store.round].prev
+    return joined(read_record(store, previous).items, table)
 
 
 def _place(out: Path, part: Part, main: Part) -> Path:

@@ -23,7 +23,8 @@ from crlhf.progress import progress_bar
 from crlhf.schema import QUARANTINE
 from crlhf.stages.annotator_key import key_path, read_key
 from crlhf.stages.batches import FOLDER, read_ledger, write_batch
-from crlhf.store import Store, atomic_write, records, write_table
+from crlhf.stages.crowd_record import shown_items
+from crlhf.store import atomic_write, records, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
     from crlhf.annotations.importers.opened import Opened
     from crlhf.annotations.importers.resolving import resolve
 
-    items = Store(root).read("items")
+    items = shown_items(root)
     files = [Opened.of(path) for path in paths]
     chosen = [importer_of(file, options.format) for file in files]
     pseudonyms = Pseudonyms(read_key(root))
