@@ -69,7 +69,7 @@ def write_quarantine(path: Path, samples: Path, bad: list[BadRow]) -> None:
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such file")
+        raise MissingInputError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     row_no = 0
     with path.open("rb") as raw:
         is_gzip = raw.read(2) == b"\x1f\x8b"
