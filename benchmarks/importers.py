@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,8 @@ def make_items(root: Path, n: int) -> None:
 
     rows: list[dict[str, Any]] = [item_row(f"{item:016x}", f"starter/{item}", code_of(item)) for item in range(n)]
     frame: pd.DataFrame = items_frame(rows)
-    Store(root).write("items", frame)
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", root)
+    Store(root, "r1").write("items", frame)
 
 
 def answers(n_items: int, n_answers: int) -> list[tuple[int, int]]:

@@ -25,6 +25,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_alone() -> bool:
+    """Whether no other process helps this one to compute."""
+    return os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def launcher(stage: str, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str] | None:
     """The command that this command is to become, or None when it goes on as it is.
 

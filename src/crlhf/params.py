@@ -221,6 +221,7 @@ class BenchmarksParams(_Section):
     mbpp: BenchmarkParams
     n_samples: Count
     temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count
     batch_size: Count
     engine: Literal["policy", "bfloat16", "int8", "vllm"] = "policy"

@@ -44,7 +44,7 @@ PROBLEMS = Table(
     ("problem_id",),
     (
         Column("problem_id", "string", "`<source>/<number>`, for example `starter/7`, `humaneval/0`, `mbpp/11`"),
-        Column("source", "string", "starter | mbpp | humaneval"),
+        Column("source", "string", "starter | mbpp | humaneval | mbpp+ | humaneval+"),
         Column("split", "string", "train | test | validation | prompt, as the source's authors define it"),
         Column("language", "string", "the language of the program; python"),
         Column(
@@ -230,6 +230,11 @@ BENCHMARK_SAMPLES = Table(
         Column("finish_reason", "string", "stop | eos | length"),
         Column("verdict", "string", "pass | fail | timeout | error"),
         Column("reason", "string", "what the verdict rests on, one short text"),
+        Column(
+            "outcome",
+            "string",
+            "pass | no_code | truncated | syntax_error | wrong_answer | exception | timeout: the verdict in detail",
+        ),
         Column("isolation", "string", "the isolation the program was run in"),
     ),
 )

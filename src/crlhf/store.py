@@ -259,8 +259,9 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 class Journal:
     """Finished pieces of long work, kept across Ctrl-C and kill -9.
 
-    A journal is a file of JSON lines, each flushed to disk before `append` returns. It belongs to one `key` (a hash of
-    everything the work depends on); opened with another key it starts anew. A last line that was cut is dropped.
+    A journal is a file of JSON lines, each handed to the system before `append` returns. It belongs to one `key` (a
+    hash of everything the work depends on); opened with another key it starts anew. A last line that was cut is
+    dropped.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -287,12 +288,17 @@ class Journal:
         with atomic_write(self.path, "w") as file:
             file.write("".join(whole) or json.dumps({"key": self.key}) + "\n")
 
-    def append(self, name: str, value: Any) -> None:
-        """Keep `value` (anything JSON holds) as the finished piece `name`."""
+    def append(self, name: str, value: Any, *, is_cheap: bool = False) -> None:
+        """Keep `value` (anything JSON holds) as the finished piece `name`.
+
+        A kill takes nothing; a loss of power takes the last pieces that are cheap to make again (`is_cheap`), for
+        which the disk is not waited for.
+        """
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"name": name, "value": value}) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            if not is_cheap:
+                os.fsync(file.fileno())
         self.entries[name] = value
 
     def finish(self) -> None:

@@ -28,7 +28,7 @@ from crlhf.schema import Summary
 
 EXPERIMENT = "crlhf"
 REGISTERED_POLICY = "crlhf-policy"
-"""The registered model of which every tuned policy is a version; its aliases are the rounds, and `latest`."""
+"""The registered model of which every tuned policy is a version; its aliases are the rounds."""
 _RAW_FOLDERS = ("data/starter", "data/annotations", "data/benchmarks")
 Say = Callable[[str], None]
 
@@ -79,7 +79,7 @@ class StageRun:
         self._call(lambda: getattr(self._client, log)(self.run_id, str(path), folder))
 
     def register_policy(self, folder: Path, alias: str) -> None:
-        """Keep a tuned policy's folder as a version of the MLflow model `crlhf-policy`, under `alias` and `latest`."""
+        """Keep a tuned policy's folder as a version of the MLflow model `crlhf-policy`, under `alias`."""
         self._call(lambda: self._register(folder, alias))
 
     def _register(self, folder: Path, alias: str) -> None:
@@ -100,8 +100,7 @@ class StageRun:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         version = self._client.create_model_version(REGISTERED_POLICY, f"runs:/{self.run_id}/policy", self.run_id)
-        for name in (alias, "latest"):
-            self._client.set_registered_model_alias(REGISTERED_POLICY, name, version.version)
+        self._client.set_registered_model_alias(REGISTERED_POLICY, alias, version.version)
 
     def _log_summary(self, summary: Summary, seconds: float) -> None:
         from mlflow.entities import Metric, RunTag

@@ -87,9 +87,11 @@ def test_the_detectable_difference_has_the_power_it_claims():
     assert "power 0.8" in found.assumption
 
 
-def test_one_problem_has_no_detectable_difference():
-    with pytest.raises(ValueError, match="two problems"):
-        minimum_detectable_difference([0.5])
+def test_on_one_problem_no_difference_can_be_seen():
+    # the spread is at least 1 / sqrt(1), so 2.8 / sqrt(1): beyond 1, the largest difference there is
+    assert minimum_detectable_difference([0.5]).difference == 1.0
+    with pytest.raises(ValueError, match="at least one value"):
+        minimum_detectable_difference([])
 
 
 def test_scores_that_all_agree_get_the_exact_binomial_interval():

@@ -161,12 +161,17 @@ def test_an_unknown_protocol_is_answered_with_the_known_ones():
 
 
 HASHES = {
-    "humaneval/bigcode-v1": "ff1dfe68a356",
-    "humaneval/evalplus-chat-v1": "b1f12fe23d15",
-    "humaneval/human-eval-v1": "979417446698",
-    "humaneval/paper-crlhf-v1": "095cad8e4d92",
-    "mbpp/evalplus-chat-v1": "b7447645df03",
-    "mbpp/incoder0-v1": "08b9aabb246d",
-    "mbpp/orig3-v1": "9476ba2d268f",
-    "mbpp/paper-crlhf-v1": "03ef9eafe357",
+    "humaneval+/as-given-v1": "0e653218e502",
+    "humaneval+/evalplus-chat-v1": "f35359710636",
+    "humaneval/bigcode-v1": "d977f6c6f923",
+    "humaneval/evalplus-chat-v1": "7e33b57acbe1",
+    "humaneval/human-eval-v1": "5d015b2c60a2",
+    "humaneval/paper-crlhf-v1": "1c5a36b56eb8",
+    "mbpp+/as-given-v1": "d75ac2b17f7b",
+    "mbpp+/evalplus-chat-v1": "df110230b4ae",
+    "mbpp/as-given-v1": "b2736c252cd3",
+    "mbpp/evalplus-chat-v1": "ec78cf83d6ba",
+    "mbpp/incoder0-v1": "b0295c1a4f47",
+    "mbpp/orig3-v1": "1e27903ad525",
+    "mbpp/paper-crlhf-v1": "97dff5c20ab3",
 }

@@ -79,7 +79,7 @@ def tables():
 
 
 def test_both_pages_tell_the_scores_with_intervals_subset_and_protocol(findings, tables):
-    html, markdown = render(findings, draw_figures(findings.scores, *tables))
+    html, markdown = render(findings, draw_figures(findings.pairs, *tables))
     for page in (html, markdown):
         for text in ("50.0", "62.5", "[25.0, 75.0]", "+12.5", "[-6.2, +31.2]", "first 16 of 164", "humaneval/p-v1"):
             assert text in page, text
@@ -94,13 +94,13 @@ def test_both_pages_tell_the_scores_with_intervals_subset_and_protocol(findings,
 
 def test_a_human_crowd_is_not_called_simulated(findings, tables):
     findings = findings._replace(is_simulated=False, stages={})
-    html, markdown = render(findings, draw_figures(findings.scores, *tables))
+    html, markdown = render(findings, draw_figures(findings.pairs, *tables))
     assert "simulated" not in html
     assert "simulated" not in markdown
 
 
 def test_html_is_self_contained_and_escapes_names(findings, tables):
-    html, _ = render(findings, draw_figures(findings.scores, *tables))
+    html, _ = render(findings, draw_figures(findings.pairs, *tables))
     assert "Model (dequantised) &lt;b&gt;" in html
     assert not re.search(r"<(script|link|img|iframe)\b", html)
     assert not re.search(r"""(src|href)=["'](https?:)?//""", html.replace("http://www.w3.org", ""))
@@ -108,20 +108,20 @@ def test_html_is_self_contained_and_escapes_names(findings, tables):
 
 
 def test_a_pipe_cannot_break_a_markdown_table(findings, tables):
-    _, markdown = render(findings, draw_figures(findings.scores, *tables))
+    _, markdown = render(findings, draw_figures(findings.pairs, *tables))
     assert "| validated | a \\| b | warning | 3 |" in markdown
 
 
 def test_figures_depend_on_data_only(findings, tables):
-    first, second = (draw_figures(findings.scores, *tables) for _ in range(2))
+    first, second = (draw_figures(findings.pairs, *tables) for _ in range(2))
     assert first == second
     assert all(figure.png.startswith(b"\x89PNG") for figure in first)
 
 
 def test_a_gain_is_green_and_a_loss_is_red(findings, tables):
-    gain = draw_figures(findings.scores, *tables)[0].svg
-    worse = [findings.scores[0], findings.scores[1] | {"value": 0.25}]
-    loss = draw_figures(worse, *tables)[0].svg
+    gain = draw_figures(findings.pairs, *tables)[0].svg
+    worse = findings._replace(scores=[findings.scores[0], findings.scores[1] | {"value": 0.25}])
+    loss = draw_figures(worse.pairs, *tables)[0].svg
     assert "#2e7d4f" in gain
     assert "#c0392b" not in gain
     assert "#c0392b" in loss

@@ -69,13 +69,15 @@ def test_after_dvc_repro_and_sync_dagster_is_fresh_and_edits_make_the_same_stage
     kept = params.read_text(), readme.read_text()
     try:
         values = yaml.safe_load(kept[0])
-        values["rewards@r1"]["truncation_penalty"] = 0.5
+        values["rewards"]["truncation_penalty"] = 0.5
         params.write_text(yaml.safe_dump(values, sort_keys=False))
         assert stale_in_dagster(repro) == repro.stale() == ["rewards@r1"]
         params.write_text(kept[0])
         readme.write_text(kept[1] + "one more line\n")
         repro.run(BIN / "python", "-m", "dagster_project.sync")
-        assert stale_in_dagster(repro) == repro.stale() == ["annotations@r1", "reliabilities@r1", "validated@r1"]
+        readers = ["annotations@r1", "reliabilities@r1", "report", "validated@r1"]  # report: all of data/rounds
+        assert repro.stale() == readers
+        assert stale_in_dagster(repro) == readers
     finally:
         params.write_text(kept[0])
         readme.write_text(kept[1])

@@ -23,8 +23,9 @@ def test_the_report_and_the_scores_are_there(repro):
     assert "tiny random policy" in html
     assert "The crowd of this run was simulated" in html
     records = json.loads((repro.root / "metrics" / "scores.json").read_text())
-    keys = {"benchmark", "policy", "protocol", "k", "value", "low", "high", "n_problems", "n_samples"}
+    keys = {"benchmark", "policy", "protocol", "k", "value", "low", "high", "n_problems", "n_samples", "outcomes"}
     assert all(set(record) == keys for record in records)
+    assert all(sum(r["outcomes"].values()) == r["n_problems"] * r["n_samples"] for r in records)
     humaneval = [record for record in records if record["benchmark"] == "humaneval"]
     assert [(r["policy"], r["n_problems"], r["n_samples"]) for r in humaneval] == [("base", 2, 1), ("r1", 2, 1)]
     # a random policy solves nothing: every value is exactly 0

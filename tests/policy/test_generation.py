@@ -262,3 +262,23 @@ def test_the_roomy_cache_holds_what_the_cache_of_transformers_holds(lengths, roo
     for mine, other in zip(ours.update(*new), theirs.update(*new), strict=True):
         assert torch.equal(mine, other)
     assert ours.get_seq_length() == sum(lengths) + 1
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.95, 0.999])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 6.0])
+def test_the_nucleus_is_that_of_transformers(top_p, spread):
+    from transformers import TopPLogitsWarper
+
+    from crlhf.policy.decoding import nucleus
+
+    logits = torch.randn(5, 1000, generator=torch.Generator().manual_seed(1)).double() * spread
+    assert torch.equal(nucleus(logits, top_p), TopPLogitsWarper(top_p)(None, logits))
+
+
+def test_a_draw_from_the_nucleus_is_scaled_up_to_one():
+    # p = (1/2, 1/4, 1/8, 1/8); top_p 0.6 keeps the first two, which become 2/3 and 1/3
+    logits = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()
+    for uniform, token, probability in ((0.0, 0, 2 / 3), (0.66, 0, 2 / 3), (0.67, 1, 1 / 3), (0.999, 1, 1 / 3)):
+        tokens, logprobs = draw(logits, 1.0, torch.tensor([uniform]), 0.6)
+        assert tokens.item() == token
+        assert logprobs.exp().item() == pytest.approx(probability, abs=1e-6)

@@ -11,23 +11,27 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crlhf.annotations.importers.raw_table import guarded, unguarded
 from crlhf.annotations.raw_files import read_batches
 from crlhf.annotations.rules import split_rows
-from crlhf.errors import InputError, IntegrityError, MissingInputError
+from crlhf.errors import InputError, IntegrityError, MissingInputError, ParamsError
 from crlhf.schema import ANNOTATIONS
 from crlhf.stages.annotator_key import KEY_FILE, SETTING, read_key
 from crlhf.stages.batches import FOLDER, changed_batches, read_ledger, write_batch
+from crlhf.stages.collection import batch_files, close_round
 from crlhf.stages.exports import export_to
 from crlhf.stages.forgetting import forget_annotator
-from crlhf.stages.imports import Options, batch_files, import_files
+from crlhf.stages.imports import Options, import_files
+from crlhf.stages.runner import execute
 from crlhf.store import Store
 from tests.annotations.importers.crowd import CRLF, EMOJI, HONEYPOT, PLAIN, canonical, in_order, items
 from tests.annotations.importers.crowd import FOLDER as FIXTURES
 
+ROOT = Path(__file__).parents[2]
 ALL = ("label-studio.json", "argilla.json", "mturk.csv", "toloka.tsv", "crowd-kit.csv", "raw-table.jsonl")
 
 
@@ -35,7 +39,9 @@ ALL = ("label-studio.json", "argilla.json", "mturk.csv", "toloka.tsv", "crowd-ki
 def project(tmp_path, monkeypatch):
     monkeypatch.delenv(SETTING, raising=False)
     root = tmp_path / "project"
-    Store(root).write("items", items())
+    root.mkdir()
+    shutil.copy(ROOT / "params.yaml", root)
+    Store(root, "r1").write("items", items())
     problems = pd.DataFrame(
         [
             {"problem_id": f"starter/{n}", "source": "starter", "split": "train", "language": "python",
@@ -155,10 +161,10 @@ def test_bad_rows_go_to_quarantine_and_the_good_ones_go_on(project, tmp_path):
 
 
 def test_the_quarantine_of_a_file_goes_when_its_programs_are_known(project):
-    Store(project).write("items", items()[1:].reset_index(drop=True))
+    Store(project, "r1").write("items", items()[1:].reset_index(drop=True))
     assert not run(project, "mturk.csv")[1]
     assert len(list((project / "data/quarantine").iterdir())) == 1
-    Store(project).write("items", items())
+    Store(project, "r1").write("items", items())
     assert run(project, "mturk.csv")[1]
     assert list((project / "data/quarantine").iterdir()) == []
     assert len(table(project)) == 30
@@ -168,13 +174,13 @@ def test_one_unusable_file_stops_everything_before_anything_is_written(project, 
     (tmp_path / "bad.json").write_text("nonsense")
     with pytest.raises(InputError, match=r"bad\.json: no known format"):
         import_files(project, [FIXTURES / "mturk.csv", tmp_path / "bad.json"], Options())
-    assert batch_files(project) == []
+    assert batch_files(project) == ()
 
 
 def test_a_dry_run_writes_no_batch_and_no_quarantine(project):
     lines, _ = run(project, "mturk.csv", dry_run=True)
     assert lines[-1] == "  30 new verdicts; nothing was written (--dry-run)"
-    assert batch_files(project) == []
+    assert batch_files(project) == ()
 
 
 def test_gold_is_compared_with_the_projects_and_written_when_asked(project, tmp_path):
@@ -242,8 +248,8 @@ def test_the_key_is_ignored_by_git_and_dvc():
 def keep(root):
     """The raw table and the validated one, as their stages write them."""
     raw = table(root)
-    Store(root).write("annotations", raw)
-    Store(root).write("validated", split_rows(raw, items()).good)
+    Store(root, "r1").write("annotations", raw)
+    Store(root, "r1").write("validated", split_rows(raw, items()).good)
     return raw
 
 
@@ -254,7 +260,8 @@ def test_json_lines_come_back_to_the_byte(project, tmp_path):
     batch = batch_files(project)[0]
     assert (tmp_path / "out.jsonl").read_bytes() == batch.read_bytes()
     again = tmp_path / "again"
-    shutil.copytree(project / "data/tables", again / "data/tables")
+    shutil.copytree(project / "data/rounds", again / "data/rounds")
+    shutil.copy(ROOT / "params.yaml", again)
     shutil.copy(project / KEY_FILE, again / KEY_FILE)
     import_files(again, [tmp_path / "out.jsonl"], Options())
     assert batch_files(again)[0].read_bytes() == batch.read_bytes()
@@ -293,7 +300,7 @@ def test_any_words_come_back_through_json_lines_exactly_and_through_csv_but_for_
         source_row=[1, 2, 3],
     )  # fmt: skip
     raw = rows[list(ANNOTATIONS.column_names)]
-    Store(project).write("annotations", raw)
+    Store(project, "r1").write("annotations", raw)
     for format_name in ("jsonl", "csv"):
         shutil.rmtree(project / FOLDER, ignore_errors=True)
         export_to(project, format_name, None, tmp_path / f"o.{format_name}")
@@ -327,7 +334,7 @@ def test_no_cell_of_the_csv_export_begins_like_a_formula(project, tmp_path):
         error_type=["=cmd|' /C calc'!A0", "\rx", "@x"], batch_id="-b", started_at="", source="+s", source_file="f",
         source_row=[1, 2, 3],
     )  # fmt: skip
-    Store(project).write("annotations", raw[list(ANNOTATIONS.column_names)])
+    Store(project, "r1").write("annotations", raw[list(ANNOTATIONS.column_names)])
     export_to(project, "csv", None, tmp_path)
     lines = (tmp_path / "annotations.csv").read_text().splitlines()
     assert len(lines) == 4
@@ -351,13 +358,13 @@ def test_crowd_kit_gets_the_verdicts_that_count_and_the_honeypots_truth(project,
         f"{HONEYPOT}:2": 2,
     }
     assert (tmp_path / "labels-gold.csv").read_text() == f"task,label\n{HONEYPOT}:1,0\n{HONEYPOT}:2,1\n"
-    assert lines[0] == "30 verdicts (validated)"
+    assert lines[0] == "30 verdicts (validated, all rounds)"
 
 
 def test_simulated_verdicts_are_said_to_be_simulated(project, tmp_path):
     run(project, "label-studio.json")
     raw = keep(project)
-    Store(project).write("validated", raw.assign(source="simulated"))
+    Store(project, "r1").write("validated", raw.assign(source="simulated"))
     assert any("simulated crowd" in line for line in export_to(project, "crowd-kit", None, tmp_path))
 
 
@@ -387,6 +394,34 @@ def test_label_studio_tasks_do_not_tell_honeypots_apart_and_come_back(project, t
         [HONEYPOT, 1, "ok"],
         [HONEYPOT, 2, "wrong"],
     ]
+
+
+def two_rounds(project):
+    """The first two programs in round r1, the others in r2."""
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["rounds"] = {"r1": {"prev": "base"}, "r2": {"prev": "r1"}}
+    values["policies"] = {"base": {}, "r1": {}, "r2": {}}
+    values["crowd"] |= {"source": "collected", "verdicts_per_completion": 1}
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    Store(project, "r1").write("items", items()[:2].reset_index(drop=True))
+    Store(project, "r2").write("items", items()[2:].reset_index(drop=True))
+
+
+def test_programs_of_every_round_are_known_and_exported(project, tmp_path):
+    two_rounds(project)
+    assert run(project, "label-studio.json")[1]
+    good = split_rows(table(project), items()).good
+    for name, ids in (("r1", [PLAIN, EMOJI]), ("r2", [CRLF, HONEYPOT])):
+        Store(project, name).write("validated", good[good["completion_id"].isin(ids)])
+    export_to(project, "crowd-kit", None, tmp_path / "all.csv")
+    assert len(pd.read_csv(tmp_path / "all.csv")) == 30
+    lines = export_to(project, "crowd-kit", None, tmp_path / "one.csv", "r1")
+    assert lines[0] == "15 verdicts (validated, round r1)"
+    export_to(project, "label-studio", None, tmp_path)
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert [task["data"]["completion_id"] for task in tasks] == [CRLF, HONEYPOT]
+    with pytest.raises(ParamsError, match="no round r9; its rounds are r1, r2"):
+        export_to(project, "jsonl", None, tmp_path, "r9")
 
 
 def test_an_unknown_export_lists_them_all(project, tmp_path):
@@ -442,6 +477,29 @@ def test_an_id_of_two_tools_must_be_told_apart(project, tmp_path):
     assert set(table(project)["source"]) == {"label_studio"}
     assert not (project / FOLDER / "0002-crowd-kit.jsonl").exists()
     assert changed_batches(project) == []
+
+
+def test_a_closed_round_goes_on_without_a_batch_that_was_forgotten_whole(project, monkeypatch):
+    monkeypatch.setenv("CRLHF_TRACKING", "off")
+    two_rounds(project)
+    run(project, "label-studio.json")
+    rows = [row for row in table(project).to_dict("records") if row["completion_id"] == PLAIN][:3]
+    alone = [{k: v for k, v in row.items() if "source_" not in k} | {"annotator_id": "solo"} for row in rows]
+    gone = write_batch(project, alone, "page")
+    close_round(project, "r1")
+    forget_annotator(project, "solo")
+    assert not gone.exists()
+    execute("annotations", project, print, "r1")
+    assert "solo" not in set(Store(project, "r1").read("annotations")["annotator_id"])
+
+
+def test_what_an_earlier_project_knew_of_the_annotator_goes_too(project):
+    run(project, "mturk.csv")
+    name = table(project)["annotator_id"].iloc[0]
+    verdicts = split_rows(table(project), items()).good
+    Store(project, "base").write("known_verdicts", verdicts)
+    forget_annotator(project, name)
+    assert set(Store(project, "base").read("known_verdicts")["annotator_id"]) == set(verdicts["annotator_id"]) - {name}
 
 
 def test_a_forgotten_annotator_is_not_imported_again(project):
@@ -542,6 +600,7 @@ def test_exit_codes_are_those_of_validate(project, tmp_path):
 
 
 def test_without_items_the_import_says_which_stage_is_missing(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     answer = crlhf(tmp_path, "import", FIXTURES / "mturk.csv")
     assert answer.returncode == 4
     assert "items.parquet" in answer.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crlhf.commands import crowd, data, project, rounds
+from crlhf.commands import crowd, data, project, rounds, scores
 
 VERBS: tuple[click.Command, ...] = (
     project.schema,
@@ -16,6 +16,10 @@ VERBS: tuple[click.Command, ...] = (
     data.forget,
     crowd.aggregate,
     crowd.compare_estimators,
+    scores.score,
+    scores.evaluate,
+    scores.compare,
+    scores.paper_table,
     rounds.rounds,
     rounds.close,
 )

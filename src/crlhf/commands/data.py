@@ -56,13 +56,14 @@ def import_(
 @click.command()
 @click.option("--format", "format_", required=True, help="A format; an unknown one lists them all.")
 @click.option("--rows", type=click.Choice(["annotations", "validated"]), help="All raw verdicts, or those that count.")
+@click.option("--round", "round_name", help="Only this round [default: verdicts of all, tasks of the newest].")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder, or the main file.")
 @click.pass_obj
-def export(root: Path, format_: str, rows: str | None, out: Path) -> None:
+def export(root: Path, format_: str, rows: str | None, round_name: str | None, out: Path) -> None:
     """Export programs to annotate, or verdicts, in another tool's format."""
     from crlhf.stages.exports import export_to
 
-    for line in export_to(root, format_, rows, out):
+    for line in export_to(root, format_, rows, out, round_name):
         click.echo(line)
 
 

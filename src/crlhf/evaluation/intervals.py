@@ -67,15 +67,15 @@ def bootstrap_mean(values: Values, n_bootstrap: int, confidence: float, seed: in
 def score_interval(values: Values, n_bootstrap: int, confidence: float, seed: int) -> Interval:
     """`bootstrap_mean` of scores in [0, 1], with an honest interval where all problems agree.
 
-    When every problem scored 0, or every problem 1, each resample is the sample itself and the bootstrap has no width.
-    Then the exact (Clopper-Pearson, doi:10.1093/biomet/26.4.404) interval of 0 or N successes in N trials stands in:
-    [0, 1 - (alpha/2)^(1/N)] or [(alpha/2)^(1/N), 1], with alpha = 1 - confidence.
+    When every problem scored the same v, each resample is the sample itself and the bootstrap has no width. Up to the
+    share u = 1 - (alpha/2)^(1/N) of problems could behave otherwise although none of N did (Clopper-Pearson,
+    doi:10.1093/biomet/26.4.404, alpha = 1 - confidence); were those all 0 or all 1, the mean would be one of the ends
+    [v (1 - u), v + (1 - v) u]. For v = 0 and v = 1 that is the exact interval of 0 or N successes in N trials.
     """
     x = _finite(values)
-    if (x == 0).all():
-        return Interval(0.0, 0.0, _unseen_share(len(x), confidence))
-    if (x == 1).all():
-        return Interval(1.0, 1 - _unseen_share(len(x), confidence), 1.0)
+    if (x == x[0]).all():
+        value, unseen = float(x[0]), _unseen_share(len(x), confidence)
+        return Interval(value, value * (1 - unseen), value + (1 - value) * unseen)
     return bootstrap_mean(x, n_bootstrap, confidence, seed)
 
 
@@ -127,21 +127,20 @@ def minimum_detectable_difference(
         delta = (z_{1 - significance/2} + z_{power}) * s / sqrt(N)
 
     with s the standard deviation of the per-problem differences `second - first` (N - 1 in the denominator), but at
-    least that of one problem in N changing by 1: where no problem changed, nothing smaller was ruled out.
+    least that of one problem in N changing by 1: where no problem changed, nothing smaller was ruled out. At most 1,
+    the largest difference there is: on one or two problems none can be seen.
 
     Raises:
-        ValueError: fewer than two problems, or a value is not finite.
+        ValueError: no problem, or a value is not finite.
     """
     x = _finite(differences)
-    if len(x) < 2:
-        raise ValueError("a detectable difference needs at least two problems")
     z = NormalDist().inv_cdf(1 - significance / 2) + NormalDist().inv_cdf(power)
-    spread = max(float(x.std(ddof=1)), 1 / math.sqrt(len(x)))
+    spread = max(float(x.std(ddof=1)) if len(x) > 1 else 0.0, 1 / math.sqrt(len(x)))
     assumption = (
         f"normal approximation over {len(x)} problems, two-sided test at {significance:g} with power {power:g}; "
         f"assumes that another run's per-problem differences spread as here (standard deviation {spread:.3g})"
     )
-    return DetectableDifference(z * spread / math.sqrt(len(x)), assumption)
+    return DetectableDifference(min(1.0, z * spread / math.sqrt(len(x))), assumption)
 
 
 def _finite(values: Values) -> npt.NDArray[np.float64]:

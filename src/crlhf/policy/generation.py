@@ -1,7 +1,8 @@
 """Sampling completions from a policy, with the log-probabilities that PPO needs.
 
-The distribution that is sampled is the policy's own at temperature `tau`, `softmax(logits / tau)`, with no top-k,
-top-p or repetition penalty; the log-probability kept for a token is that of this very distribution. Greedy decoding
+The distribution that is sampled is the policy's own at temperature `tau`, `softmax(logits / tau)`, with no top-k or
+repetition penalty, and whole unless `top_p` is below 1, which protocols of evaluation ask for and PPO never does; the
+log-probability kept for a token is that of this very distribution. Greedy decoding
 (`tau` = 0) keeps `log softmax(logits)`.
 
 Every completion draws from a random stream of its own, made from (seed, input_no, sample_no): token `t` is the first
@@ -41,6 +42,7 @@ def generate(
     stops: Sequence[str],
     seed: int,
     batch_size: int,
+    top_p: float = 1.0,
     on_batch: Callable[[list[Sample]], None] | None = None,
     done: Mapping[Key, Sample] | None = None,
     progress: Bar | None = None,
@@ -61,6 +63,7 @@ def generate(
         stops: a completion ends as soon as one of these appears in its text.
         seed: of all random streams.
         batch_size: completions that are computed together.
+        top_p: share of probability that is sampled from, the likeliest tokens first; 1 is all of it.
         on_batch: called with the samples of each finished batch, in the order of (input_no, sample_no).
         done: samples of an earlier run with equal arguments, by (input_no, sample_no).
         progress: told of every finished completion.
@@ -79,6 +82,8 @@ def generate(
 
     if n < 1 or max_new_tokens < 1 or batch_size < 1 or temperature < 0 or "" in stops:
         raise ValueError("n, max_new_tokens, batch_size must be 1 or more, temperature 0 or more, no stop string empty")
+    if not 0 < top_p <= 1:
+        raise ValueError("top_p must be above 0 and at most 1")
     if temperature == 0 and n > 1:
         raise ValueError("greedy completions of one input are all the same: n must be 1")
     prompts = tokenise(model, tokenizer, model_inputs, max_new_tokens)
@@ -90,6 +95,7 @@ def generate(
         tokenizer,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        top_p=top_p,
         stops=tuple(stops),
         progress=progress,
     )

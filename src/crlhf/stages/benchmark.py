@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from crlhf.params import BenchmarkParams
 from crlhf.schema import BENCHMARK_SAMPLES, Summary
 from crlhf.stages import instance_name
+from crlhf.stages.judging import judge
 from crlhf.stages.policies import Policy, find_policy
-from crlhf.stages.programs import run_programs
 from crlhf.stages.sampling import Sampling, sample
+from crlhf.stages.wording import Task, answers_of, open_task
 from crlhf.store import records
 
 if TYPE_CHECKING:
@@ -17,18 +18,7 @@ if TYPE_CHECKING:
 
     from crlhf.evaluation.protocols import Protocol
     from crlhf.policy.decoding import Sample
-    from crlhf.policy.engines import Engine
     from crlhf.stages.runner import Context
-
-
-class Task(NamedTuple):
-    """Problems as one protocol words them for one policy, and the engine that runs it."""
-
-    protocol: Protocol
-    is_chat: bool
-    problems: list[dict[str, Any]]
-    inputs: list[str]
-    engine: Engine
 
 
 def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
@@ -40,10 +30,11 @@ def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
     assert context.round
     name = instance_name(benchmark, context.round)
     every_problem = context.store.read("problems")
-    every = every_problem[(every_problem["source"] == benchmark) & (every_problem["split"] == "test")]
+    source = get_protocol(params.protocol).benchmark
+    every = every_problem[(every_problem["source"] == source) & (every_problem["split"] == "test")]
     problems = every[: params.limit]
     if problems.empty:
-        context.say(f"{benchmark}: WARNING: its problems are not there, so it is not scored")
+        context.say(f"{benchmark}: WARNING: the problems of {source} are not there, so it is not scored")
         context.store.write(benchmark, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
         return Summary({"n_problems": 0}, {"subset": "not scored: problems are missing"})
     policy = find_policy(context.store.root, context.round)
@@ -69,20 +60,8 @@ def subset_name(n: int, n_all: int) -> str:
 def _task(
     context: Context, protocol: Protocol, policy: Policy, every_problem: pd.DataFrame, problems: list[dict[str, Any]]
 ) -> Task:
-    """Load the policy and word the problems for it."""
-    from crlhf.policy.engines import open_engine
-
-    engine = open_engine(context.params.benchmarks.engine, policy.folder, policy.adapter)
-    tokenizer = engine.tokenizer
-    is_chat = bool(protocol.chat_user and tokenizer.chat_template)
-
-    def chat_template(messages: list[dict[str, str]]) -> str:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False))
-
     by_id = {row["problem_id"]: row for row in records(every_problem)}
-    shots = [by_id[problem_id] for problem_id in protocol.shots]
-    inputs = [protocol.model_input(row, shots, chat_template=chat_template if is_chat else None) for row in problems]
-    return Task(protocol, is_chat, problems, inputs, engine)
+    return open_task(protocol, problems, by_id, context.params.benchmarks.engine, policy.folder, policy.adapter)
 
 
 def _settings(context: Context, task: Task) -> Sampling:
@@ -91,9 +70,10 @@ def _settings(context: Context, task: Task) -> Sampling:
         n=params.n_samples,
         max_new_tokens=params.max_new_tokens,
         temperature=params.temperature,
-        stops=task.protocol.chat_stops if task.is_chat else task.protocol.stops,
+        stops=task.stops,
         seed=context.params.seed,
         batch_size=params.batch_size,
+        top_p=params.top_p,
     )
 
 
@@ -101,34 +81,32 @@ def _judge(context: Context, name: str, task: Task, samples: list[Sample]) -> pd
     """The samples with their verdicts, under the protocol's own time limit."""
     import pandas as pd
 
-    protocol, problems = task.protocol, task.problems
-    codes = [protocol.cut(drawn.text, is_chat=task.is_chat) for drawn in samples]
-    programs = [
-        protocol.program(problems[drawn.input_no], code, f"{drawn.input_no}/{drawn.sample_no}", is_chat=task.is_chat)
-        for drawn, code in zip(samples, codes, strict=True)
-    ]
-    limits = context.params.sandbox.model_copy(update={"timeout_s": protocol.timeout_s})
-    verdicts = run_programs(programs, limits, f"{name}: running")
+    answers = answers_of(task, samples)
+    judged = judge(task.protocol, answers, context.params.sandbox, f"{name}: running")
     return pd.DataFrame(
         {
-            "problem_id": problems[drawn.input_no]["problem_id"],
+            "problem_id": answer.problem["problem_id"],
             "sample_no": drawn.sample_no,
-            "code": code,
+            "code": one.code,
             "n_tokens": len(drawn.token_ids),
             "finish_reason": drawn.finish_reason,
-            "verdict": verdict.verdict,
-            "reason": verdict.reason,
-            "isolation": verdict.isolation,
+            "verdict": one.verdict,
+            "reason": one.reason,
+            "outcome": one.outcome,
+            "isolation": one.isolation,
         }
-        for drawn, code, verdict in zip(samples, codes, verdicts, strict=True)
+        for drawn, answer, one in zip(samples, answers, judged, strict=True)
     )
 
 
 def _summary(context: Context, table: pd.DataFrame, task: Task, policy: Policy, subset: str) -> Summary:
+    from crlhf.evaluation.outcomes import breakdown
+
     params, protocol = context.params.benchmarks, task.protocol
     metrics: dict[str, float] = {
         f"n_{verdict}": int((table["verdict"] == verdict).sum()) for verdict in ("pass", "fail", "timeout", "error")
     }
+    metrics |= {f"outcome/{name}": count for name, count in breakdown(table["outcome"]).items()}
     metrics |= {
         "n_problems": int(table["problem_id"].nunique()),
         "n_truncated": int((table["finish_reason"] == "length").sum()),
@@ -139,7 +117,10 @@ def _summary(context: Context, table: pd.DataFrame, task: Task, policy: Policy, 
         "subset": subset,
         "protocol": protocol.id,
         "protocol_sha256": protocol.sha256,
-        "sampling": f"temperature {params.temperature}, {params.n_samples} a problem, {params.max_new_tokens} tokens",
+        "sampling": (
+            f"temperature {params.temperature}, top_p {params.top_p}, {params.n_samples} a problem, "
+            f"{params.max_new_tokens} tokens"
+        ),
         "engine": params.engine,
         "policy": policy.name,
         "policy_id": policy.policy_id,

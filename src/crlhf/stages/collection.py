@@ -69,7 +69,8 @@ def collect(store: Store, params: Params) -> Collected:
     _require_unchanged(store.root)
     event = closing(store)
     if event is not None:
-        return _read(store, params, [store.path(f"{FOLDER}/{entry['file']}") for entry in event["files"]])
+        listed = [store.path(f"{FOLDER}/{entry['file']}") for entry in event["files"]]
+        return _read(store, params, [path for path in listed if path.exists()])  # one may have been forgotten whole
     files = batch_files(store.root)
     collected = _read(store, params, files)
     progress = _progress(store, params, collected)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.errors import InputError, MissingInputError
+from crlhf.stages import BASE
 from crlhf.stages.annotator_key import read_key
 from crlhf.stages.batches import FOLDER, append_event, batches_locked
-from crlhf.stages.imports import QUARANTINE_FOLDER, batch_files, imports_locked
-from crlhf.store import atomic_write, fsync_folder
+from crlhf.stages.collection import batch_files
+from crlhf.stages.imports import QUARANTINE_FOLDER, imports_locked
+from crlhf.store import Store, atomic_write, fsync_folder
 
 if TYPE_CHECKING:
     from crlhf.annotations.forgetting import Remaining
@@ -46,7 +48,7 @@ def forget_annotator(root: Path, annotator: str, source: str | None = None) -> l
         pseudonyms = Pseudonyms(read_key(root))
         names = _names_of(root, annotator, source, pseudonyms)
         batches = _batch_changes(root, names)
-        tables = _quarantine_changes(root, names, annotator)
+        tables = [*_quarantine_changes(root, names, annotator), *_earlier_changes(root, names)]
         if not batches and not tables:
             raise MissingInputError(f"{FOLDER}: no batch and no quarantined row is of the annotator {annotator!r}")
         append_event(root, _event(batches, {pseudonyms.of(name, "collected") for name in names}))
@@ -61,6 +63,8 @@ def _names_of(root: Path, annotator: str, source: str | None, pseudonyms: Pseudo
 
     present: set[str] = set()
     for path in batch_files(root):
+        present |= annotators_in(path.read_bytes(), path.name)
+    for path in _of_earlier_projects(root):
         present |= annotators_in(path.read_bytes(), path.name)
     if source is None and (annotator in present or pseudonyms.is_own(annotator)):
         return {annotator}
@@ -97,6 +101,19 @@ def _quarantine_changes(root: Path, names: set[str], annotator: str) -> list[_Ch
             data = buffer.getvalue() if len(after) else None
             changes.append(_Change(path, Remaining(data, len(before) - len(after))))
     return changes
+
+
+def _of_earlier_projects(root: Path) -> list[Path]:
+    """What an earlier project knew of its annotators: tables that people put before the first round."""
+    store = Store(root, BASE)
+    return [store.table_path(name) for name in ("known_reliabilities", "known_verdicts") if store.has(name)]
+
+
+def _earlier_changes(root: Path, names: set[str]) -> list[_Change]:
+    from crlhf.annotations.forgetting import forget_in_batch
+
+    found = [_Change(path, forget_in_batch(path.read_bytes(), path.name, names)) for path in _of_earlier_projects(root)]
+    return [change for change in found if change.remaining.n_removed]
 
 
 def _event(batches: list[_Change], annotators: set[str]) -> dict[str, Any]:
@@ -142,5 +159,6 @@ def _still_to_do(root: Path) -> list[str]:
         ]
     return [
         *lines,
+        "  the annotation page, if it serves this project, has a database of its own",
         "  your own copies    the tool's exports, files written by `crlhf export`, backups, published policies",
     ]

@@ -22,8 +22,10 @@ from crlhf.errors import InputError
 from crlhf.progress import progress_bar
 from crlhf.schema import QUARANTINE
 from crlhf.stages.annotator_key import key_path, read_key
-from crlhf.stages.batches import FOLDER, read_ledger, write_batch
-from crlhf.store import Store, atomic_write, records, write_table
+from crlhf.stages.batches import read_ledger, write_batch
+from crlhf.stages.collection import batch_files
+from crlhf.stages.crowd_record import shown_items
+from crlhf.store import atomic_write, records, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +80,7 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
     from crlhf.annotations.importers.opened import Opened
     from crlhf.annotations.importers.resolving import resolve
 
-    items = Store(root).read("items")
+    items = shown_items(root)
     files = [Opened.of(path) for path in paths]
     chosen = [importer_of(file, options.format) for file in files]
     pseudonyms = Pseudonyms(read_key(root))
@@ -105,14 +107,6 @@ def imports_locked(root: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def batch_files(root: Path) -> list[Path]:
-    """Every batch file of the project, in the order in which they are read."""
-    from crlhf.annotations.raw_files import FORMATS
-
-    folder = root / FOLDER
-    return sorted(path for path in folder.iterdir() if path.suffix in FORMATS) if folder.is_dir() else []
 
 
 def _watched(records: Iterator[Record], file: Opened) -> Iterator[Record]:

@@ -30,7 +30,7 @@ def run(context: Context) -> Summary:
 
     Training goes on from the weights of the round before; the reference policy is always the base. It works in a
     folder of its own, with checkpoints; an interrupted run goes on there and ends with the same weights. What it wrote
-    is copied to `models/<round>`, and registered in MLflow under the round's name and as `latest`.
+    is copied to `models/<round>`, and registered in MLflow under the round's name.
     """
     from crlhf.evaluation.report import draw_ppo, png
 

@@ -66,7 +66,7 @@ def _mbpp(context: Context) -> tuple[pd.DataFrame | None, str]:
     from crlhf.evaluation.problems import find_mbpp, load_mbpp
 
     folders = [context.path(folder) for folder in context.params.problems.benchmark_folders]
-    found = find_mbpp(folders, cache_folder() / "benchmarks", say=context.say)
+    found = find_mbpp(folders, cache_folder(), say=context.say)
     if found is None:
         context.say("problems: WARNING: MBPP is not there and cannot be fetched: this run scores HumanEval only.")
         context.say("problems: put mbpp.jsonl into data/benchmarks (see its README.md) and run again to score it too.")

@@ -32,7 +32,7 @@ def run(context: Context) -> Summary:
     findings = _findings(context)
     last = _last(context)
     tables = (store.read(name, last) for name in ("reliabilities", "scores", "ppo_steps"))
-    figures = [*draw_figures(findings.scores, *tables), draw_rounds(findings.rounds, findings.scores)]
+    figures = [*draw_figures(findings.last_pairs, *tables), draw_rounds(findings.rounds, findings.scores)]
     html, markdown = render(findings, figures)
     for name, page in (("report.html", html), ("report.md", markdown)):
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:

@@ -22,6 +22,7 @@ class Sampling(NamedTuple):
     stops: tuple[str, ...]
     seed: int
     batch_size: int
+    top_p: float = 1.0
 
 
 def sample(engine: Engine, inputs: Sequence[str], sampling: Sampling, journal: Journal, label: str) -> list[Sample]:

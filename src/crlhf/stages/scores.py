@@ -13,6 +13,8 @@ from crlhf.store import write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crlhf.evaluation.pass_at_k import PassCount
+    from crlhf.evaluation.scores import Bootstrap, Counts
     from crlhf.stages.runner import Context
 
 SECTIONS = ("seed", "rounds", "benchmarks", "report")
@@ -23,6 +25,10 @@ BENCHMARKS = ("humaneval", "mbpp")
 
 def run(context: Context) -> Summary:
     """Write `metrics/scores.json` (a record a benchmark, policy and k) and `comparisons.json` (rounds against base)."""
+    from crlhf.evaluation.scores import Bootstrap
+
+    params = context.params
+    bootstrap = Bootstrap(params.report.n_bootstrap, params.report.confidence, params.seed)
     rounds = evaluated_rounds(context)
     policies = (BASE, *rounds)
     records: list[dict[str, Any]] = []
@@ -34,13 +40,15 @@ def run(context: Context) -> Summary:
         if any(table.empty for table in tables.values()):
             context.say(f"scores: WARNING: {benchmark} has no samples and is left out")
             continue
-        subset = subset_name(tables[BASE]["problem_id"].nunique(), int(n_all[benchmark]))
-        for k in context.params.benchmarks.k:
-            values = {policy: per_problem(table, k) for policy, table in tables.items()}
-            records += [_record(context, benchmark, policy, tables[policy], k, values[policy]) for policy in policies]
+        counts = {policy: count_table(table) for policy, table in tables.items()}
+        source = next(iter(counts[BASE])).partition("/")[0]
+        subset = subset_name(len(counts[BASE]), int(n_all[source]))
+        for k in params.benchmarks.k:
+            records += [_record(benchmark, policy, tables[policy], k, counts[policy], bootstrap) for policy in policies]
+            about = {"benchmark": benchmark, "k": k, "subset": subset, "temperature": params.benchmarks.temperature}
             for policy in rounds:
-                about = {"benchmark": benchmark, "k": k, "subset": subset, "policy": policy}
-                comparisons.append(about | _compare(context, (tables[BASE], tables[policy]), values, policy))
+                compared = _compare(counts[BASE], counts[policy], k, bootstrap)
+                comparisons.append(about | {"policy": policy} | compared)
     write_json(context.path(SCORES), records)
     write_json(context.path(COMPARISONS), comparisons)
     metrics = {f"{r['benchmark']}/{r['policy']}/pass_at_{r['k']}": r["value"] for r in records}
@@ -59,21 +67,20 @@ def evaluated_rounds(context: Context) -> list[str]:
     return found
 
 
-def per_problem(table: pd.DataFrame, k: int) -> pd.Series[float]:
-    """The unbiased pass@k of each problem, by problem_id in the table's order."""
-    from crlhf.evaluation.pass_at_k import pass_at_k
+def count_table(table: pd.DataFrame) -> dict[str, PassCount]:
+    """n and c of each problem of a table of benchmark samples, in the table's order."""
+    from crlhf.evaluation.pass_at_k import count_passes
 
-    counts = (table["verdict"] == "pass").groupby(table["problem_id"], sort=False).agg(["size", "sum"])
-    return counts.apply(lambda row: pass_at_k(int(row["size"]), int(row["sum"]), k), axis=1)
+    return count_passes(table["problem_id"].tolist(), (table["verdict"] == "pass").tolist())
 
 
 def _record(
-    context: Context, benchmark: str, policy: str, table: pd.DataFrame, k: int, values: pd.Series[float]
+    benchmark: str, policy: str, table: pd.DataFrame, k: int, counts: dict[str, PassCount], bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    from crlhf.evaluation.intervals import score_interval
+    from crlhf.evaluation.outcomes import breakdown
+    from crlhf.evaluation.scores import score
 
-    report = context.params.report
-    interval = score_interval(values.tolist(), report.n_bootstrap, report.confidence, context.params.seed)
+    interval = score(counts, k, bootstrap)
     return {
         "benchmark": benchmark,
         "policy": policy,
@@ -82,35 +89,24 @@ def _record(
         "value": round(interval.value, 9),
         "low": round(interval.low, 9),
         "high": round(interval.high, 9),
-        "n_problems": len(values),
-        "n_samples": int(table.groupby("problem_id").size().min()),
+        "n_problems": len(counts),
+        "n_samples": min(count.n for count in counts.values()),
+        "outcomes": breakdown(table["outcome"]),
     }
 
 
-def _compare(
-    context: Context, tables: tuple[pd.DataFrame, pd.DataFrame], values: dict[str, pd.Series[float]], policy: str
-) -> dict[str, Any]:
-    """A policy minus base on the same problems: paired bootstrap, McNemar on the first sample, what could be seen."""
-    from crlhf.evaluation.intervals import mcnemar, minimum_detectable_difference, paired_bootstrap
+def _compare(base: Counts, tuned: Counts, k: int, bootstrap: Bootstrap) -> dict[str, Any]:
+    """A policy against base on the same problems; `mcnemar_p` is null unless each problem has one sample."""
+    from crlhf.evaluation.scores import compare
 
-    report = context.params.report
-    base, tuned = values[BASE].tolist(), values[policy].tolist()
-    interval = paired_bootstrap(base, tuned, report.n_bootstrap, report.confidence, context.params.seed)
-    test = mcnemar(*map(_first_passed, tables))
-    detectable = minimum_detectable_difference([b - a for a, b in zip(base, tuned, strict=True)])
+    found = compare(base, tuned, k, bootstrap)
     return {
-        "difference": round(interval.value, 9),
-        "low": round(interval.low, 9),
-        "high": round(interval.high, 9),
-        "mcnemar_p": round(test.p_value, 9),
-        "n_gained": test.n_only_second,
-        "n_lost": test.n_only_first,
-        "minimum_detectable_difference": round(detectable.difference, 9),
-        "assumption": detectable.assumption,
+        "difference": round(found.difference.value, 9),
+        "low": round(found.difference.low, 9),
+        "high": round(found.difference.high, 9),
+        "mcnemar_p": None if found.mcnemar_p is None else round(found.mcnemar_p, 9),
+        "n_gained": found.n_gained,
+        "n_lost": found.n_lost,
+        "minimum_detectable_difference": round(found.minimum_detectable_difference, 9),
+        "assumption": found.assumption,
     }
-
-
-def _first_passed(table: pd.DataFrame) -> list[bool]:
-    """Whether the first sample of each problem passed, by problem_id."""
-    first = table[table["sample_no"] == 0].sort_values("problem_id")
-    return [verdict == "pass" for verdict in first["verdict"]]

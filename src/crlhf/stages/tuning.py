@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crlhf.errors import ParamsError
+from crlhf.launch import is_alone
 from crlhf.progress import progress_bar
 from crlhf.stages.policies import Policy
 
@@ -56,61 +58,47 @@ def tune(context: Context, start: Policy, rollouts: pd.DataFrame, temperature: f
     """
     from crlhf.policy.base import load_policy
 
+    if context.params.tuning.method != "ppo" and not is_alone():
+        raise ParamsError(f"tuning.method {context.params.tuning.method} runs in one process; unset CRLHF_LAUNCH")
     # An adapter is trained on the weights as they are stored; weights that are trained themselves are float32.
     dtype = start.base["dtype"] if context.params.ppo.fine_tuning == "lora" else "float32"
     model, tokenizer = load_policy(start.base_folder, dtype=dtype)
+    shared = {
+        "temperature": temperature,
+        "seed": context.seed,
+        "folder": work,
+        "start": start.home,
+        "on_step": context.run.log_step,
+        "progress": progress_bar,
+    }
     method = {"ppo": _replay, "reward_model": _reward_model}.get(context.params.tuning.method, _baseline)
-    return method(context, start, model, tokenizer, rollouts, temperature, work)
+    return method(context, start, model, tokenizer, rollouts, shared)
 
 
 def _replay(
-    context: Context, start: Policy, model: Any, tokenizer: Any, rollouts: pd.DataFrame, temperature: float, work: Path
+    context: Context, start: Policy, model: Any, tokenizer: Any, rollouts: pd.DataFrame, shared: dict[str, Any]
 ) -> Trained:
     """PPO on the annotated completions."""
     from crlhf.policy.ppo import train_ppo
 
     if context.params.ppo.reward_placement == "line_ends":
         rollouts = _placed_by_line(context, rollouts, tokenizer)
-    result = train_ppo(
-        model,
-        tokenizer,
-        rollouts,
-        context.params.ppo,
-        temperature=temperature,
-        seed=context.seed,
-        folder=work,
-        start=start.home,
-        on_step=context.run.log_step,
-        progress=progress_bar,
-        say=context.say,
-    )
+    result = train_ppo(model, tokenizer, rollouts, context.params.ppo, say=context.say, **shared)
     return _of_ppo(result, {})
 
 
 def _baseline(
-    context: Context, start: Policy, model: Any, tokenizer: Any, rollouts: pd.DataFrame, temperature: float, work: Path
+    context: Context, start: Policy, model: Any, tokenizer: Any, rollouts: pd.DataFrame, shared: dict[str, Any]
 ) -> Trained:
     """SFT, DPO, GRPO or RLOO."""
     from crlhf.policy.baselines import train_baseline
 
-    result = train_baseline(
-        model,
-        tokenizer,
-        rollouts,
-        context.params.ppo,
-        context.params.tuning,
-        temperature=temperature,
-        seed=context.seed,
-        folder=work,
-        start=start.home,
-        on_step=context.run.log_step,
-        progress=progress_bar,
-    )
+    result = train_baseline(model, tokenizer, rollouts, context.params.ppo, context.params.tuning, **shared)
     return Trained(result.adapter, (), result.history, "all epochs done", {})
 
 
 def _reward_model(
-    context: Context, start: Policy, model: Any, tokenizer: Any, rollouts: pd.DataFrame, temperature: float, work: Path
+    context: Context, start: Policy, model: Any, tokenizer: Any, rollouts: pd.DataFrame, shared: dict[str, Any]
 ) -> Trained:
     """A reward model learns the ranking; PPO samples the policy anew and learns from the model."""
     from crlhf.evaluation.protocols import get_protocol
@@ -125,7 +113,7 @@ def _reward_model(
         params.ppo,
         params.tuning,
         seed=context.seed,
-        work=work / "reward_model",
+        work=shared["folder"] / "reward_model",
         on_step=lambda step, curves: None,
         progress=progress_bar,
         cut=get_protocol(params.completions.protocol).cut,
@@ -140,13 +128,8 @@ def _reward_model(
         n_per_prompt=params.completions.n_per_problem,
         n_rounds=params.tuning.reward_model_rounds,
         max_new_tokens=params.completions.max_new_tokens,
-        temperature=temperature,
-        seed=context.seed,
-        folder=work,
-        start=start.home,
-        on_step=context.run.log_step,
-        progress=progress_bar,
         say=context.say,
+        **shared,
     )
     return _of_ppo(
         result,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from crlhf.evaluation.report.paper_table import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,22 +49,18 @@ class Drawn(NamedTuple):
 
 
 def draw_figures(
-    scores: Sequence[dict[str, Any]], reliabilities: pd.DataFrame, rewards: pd.DataFrame, ppo_steps: pd.DataFrame
+    pairs: Sequence[Pair], reliabilities: pd.DataFrame, rewards: pd.DataFrame, ppo_steps: pd.DataFrame
 ) -> list[Drawn]:
     """Draw the report's four figures.
 
     Args:
-        scores: records of metrics/scores.json; may be empty.
+        pairs: base and tuned, a record for each benchmark and k; may be empty.
         reliabilities: schema RELIABILITIES.
         rewards: schema SCORES.
         ppo_steps: schema PPO_STEPS.
     """
     return [
-        _save(
-            "slopes",
-            "Base to the last round, with 95 % intervals over problems; green rises, red falls",
-            draw_slopes(scores),
-        ),
+        save_slopes(pairs),
         _save(
             "reliabilities",
             "Annotators' sensitivity and specificity with 95 % intervals",
@@ -73,44 +71,96 @@ def draw_figures(
     ]
 
 
-def draw_slopes(scores: Sequence[dict[str, Any]]) -> Figure:
-    """A line from base to the last policy for each benchmark and k, intervals as whiskers (Figure 5 of the paper)."""
-    keys = sorted({(record["benchmark"], record["k"]) for record in scores})
-    figure, panels = _panels(1, max(1, len(keys)), width=3.2 * max(1, len(keys)), height=3.6)
+def draw_slopes(pairs: Sequence[Pair]) -> Figure:
+    """A line from base to tuned for each model, a panel for each benchmark and k (arXiv:2503.15129, Figure 5).
+
+    Intervals are drawn as whiskers for up to four models; more would hide each other, and the table has them.
+    """
+    keys = sorted({(pair.benchmark, pair.k) for pair in pairs})
+    models = list(dict.fromkeys(pair.model for pair in pairs))
+    is_one = len(models) < 2
+    n_columns = max(1, len(keys) if is_one else min(3, len(keys)))
+    n_rows = -(-max(1, len(keys)) // n_columns)
+    height = 3.6 if is_one else max(3.6, 0.2 * len(models) + 2.4)
+    width = (3.2 if is_one else 4.6) * n_columns
+    figure, panels = _panels(n_rows, n_columns, width=width, height=height * n_rows)
+    for axes in panels[len(keys) :]:
+        axes.set_visible(not keys)
     for axes, key in zip(panels, keys, strict=False):
-        base, *_, last = (r for r in scores if (r["benchmark"], r["k"]) == key)
-        _slope(axes, base, last, f"{key[0]} pass@{key[1]}")
+        here = [pair for pair in pairs if (pair.benchmark, pair.k) == key]
+        for pair in here:
+            _slope(axes, pair, has_whiskers=len(models) <= 4)
+        _label_ends(axes, here, with_names=not is_one)
+        axes.set(title=f"{key[0]} pass@{key[1]}", xticks=[0, 1], xticklabels=["base", "tuned"])
+        axes.set(xlim=(-0.5, 1.5 if is_one else 2.6), ylim=_limits(here, is_one=is_one), ylabel="% of problems")
     if not keys:
         panels[0].text(0.5, 0.5, "no benchmark was scored", ha="center")
     return figure
 
 
-def _slope(axes: Axes, base: dict[str, Any], tuned: dict[str, Any], title: str) -> None:
-    values = [100 * base["value"], 100 * tuned["value"]]
-    color = GAIN if values[1] > values[0] else LOSS if values[1] < values[0] else LEVEL
-    for x, record in enumerate((base, tuned)):
-        axes.plot(
-            [x, x],
-            [100 * record["low"], 100 * record["high"]],
-            color=color,
-            alpha=0.35,
-            linewidth=5,
-            solid_capstyle="butt",
-        )
-    axes.plot([0, 1], values, color=color, marker="o", linewidth=2.2)
-    for x, value in enumerate(values):
-        axes.annotate(
-            f"{value:.1f}",
-            (x, value),
-            (-9 if x == 0 else 9, 0),
-            textcoords="offset points",
-            ha="right" if x == 0 else "left",
-            va="center",
-        )
-    axes.set(
-        title=title, xticks=[0, 1], xticklabels=[base["policy"], tuned["policy"]], xlim=(-0.5, 1.5), ylim=(-2, 102)
-    )
-    axes.set_ylabel("% of problems")
+def save_slopes(pairs: Sequence[Pair]) -> Drawn:
+    """The slope chart as SVG and PNG."""
+    caption = "Base to tuned, with 95 % intervals over problems; green rises, red falls"
+    return _save("slopes", caption, draw_slopes(pairs))
+
+
+def _slope(axes: Axes, pair: Pair, *, has_whiskers: bool) -> None:
+    values = [100 * pair.base.value, 100 * pair.tuned.value]
+    color = _color(pair)
+    for x, end in enumerate((pair.base, pair.tuned)):
+        if has_whiskers:
+            ends = [100 * end.low, 100 * end.high]
+            axes.plot([x, x], ends, color=color, alpha=0.35, linewidth=5, solid_capstyle="butt")
+    axes.plot([0, 1], values, color=color, marker="o", linewidth=2.2 if has_whiskers else 1.4, markersize=4)
+
+
+def _color(pair: Pair) -> str:
+    return GAIN if pair.tuned.value > pair.base.value else LOSS if pair.tuned.value < pair.base.value else LEVEL
+
+
+def _limits(pairs: Sequence[Pair], *, is_one: bool) -> tuple[float, float]:
+    """The whole scale for one model; for many, what they span, or their slopes could not be told apart."""
+    if is_one:
+        return -2.0, 102.0
+    values = [100 * side.value for pair in pairs for side in (pair.base, pair.tuned)]
+    margin = max(2.0, 0.1 * (max(values) - min(values)))
+    return min(values) - margin, max(values) + margin
+
+
+def _label_ends(axes: Axes, pairs: Sequence[Pair], *, with_names: bool) -> None:
+    """The values at both ends; labels that would cover each other are moved apart."""
+    low, high = _limits(pairs, is_one=not with_names)
+    for x, side in enumerate(("base", "tuned")):
+        ordered = sorted(pairs, key=lambda pair: getattr(pair, side).value)
+        places = _apart([100 * getattr(pair, side).value for pair in ordered], 0.045 * (high - low))
+        for pair, place in zip(ordered, places, strict=True):
+            name = f" {pair.model}" if with_names and x else ""
+            axes.annotate(
+                f"{100 * getattr(pair, side).value:.1f}{name}",
+                (x, place),
+                (-9 if x == 0 else 9, 0),
+                textcoords="offset points",
+                ha="right" if x == 0 else "left",
+                va="center",
+                fontsize=7 if with_names else 10,
+                color=_color(pair) if with_names and x else "black",
+            )
+
+
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending places moved as little as can be (least squares) until neighbours are `gap` apart.
+
+    That is isotonic regression of `places[i] - i * gap`: neighbours in the wrong order are pooled to their mean.
+    """
+    pools: list[list[float]] = []  # of each pool its sum and its size
+    for number, place in enumerate(places):
+        pools.append([place - number * gap, 1])
+        while len(pools) > 1 and pools[-2][0] / pools[-2][1] > pools[-1][0] / pools[-1][1]:
+            total, size = pools.pop()
+            pools[-1][0] += total
+            pools[-1][1] += size
+    moved = [total / size for total, size in pools for _ in range(int(size))]
+    return [place + number * gap for number, place in enumerate(moved)]
 
 
 def draw_reliabilities(reliabilities: pd.DataFrame) -> Figure:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from crlhf.evaluation.outcomes import OUTCOMES
 from crlhf.evaluation.report.figures import Drawn
+from crlhf.evaluation.report.paper_table import Pair, grids, own_pairs, power_note, settings_note
 from crlhf.evaluation.report.rounds import RoundFacts
 
 RATES = ("exact", "precision", "recall", "noise")
@@ -37,28 +39,68 @@ class Findings(NamedTuple):
     provenance: Sequence[tuple[str, str]]
     rounds: Sequence[RoundFacts] = ()
 
+    @property
+    def pairs(self) -> list[Pair]:
+        """The run's own rows of the paper's table."""
+        return own_pairs(self.policy_name, self.scores, self.comparisons)
+
+    @property
+    def last_pairs(self) -> list[Pair]:
+        """Those of the last round alone: what the slope chart shows."""
+        last = [one for one in self.comparisons if one["policy"] == self.comparisons[-1]["policy"]]
+        return own_pairs(self.policy_name, self.scores, last)
+
+
+class PaperFindings(NamedTuple):
+    """What the page of the paper's table tells.
+
+    Attributes:
+        pairs: a cell of the table each.
+        is_simulated: True when a simulated crowd taught a tuned model.
+        sources: (model, side, file, policy, protocol hash) of each result file.
+    """
+
+    pairs: Sequence[Pair]
+    is_simulated: bool
+    sources: Sequence[tuple[str, ...]]
+
 
 def render(findings: Findings, figures: Sequence[Drawn]) -> tuple[str, str]:
     """The HTML page, with everything inside it, and the Markdown page, which refers to `figures/<round>/<name>.png`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     values = {
         **findings._asdict(),
-        "rows": _score_rows(findings),
+        **_paper_values(findings.pairs),
+        "outcome_names": list(OUTCOMES.values()),
+        "outcomes": _outcome_rows(findings.scores),
         "figures": {figure.name: figure for figure in figures},
         "checks": [(name, check) for name, stage in findings.stages.items() for check in stage["checks"]],
         "label_noise": _label_noise(findings.stages.get("honeypots")),
         "ppo_stopped": findings.stages.get("ppo", {}).get("facts", {}).get("stopped", ""),
         "simulated": _by_prefix(findings.stages.get("rewards"), "simulated/"),
     }
+    return _pages("report", values)
+
+
+def render_paper(findings: PaperFindings, slopes: Drawn) -> tuple[str, str]:
+    """The page of the paper's table, in HTML with its figure inside and in Markdown, which refers to `slopes.png`."""
+    return _pages("paper_page", {**findings._asdict(), **_paper_values(findings.pairs), "slopes": slopes})
+
+
+def _paper_values(pairs: Sequence[Pair]) -> dict[str, Any]:
+    return {"grids": grids(pairs), "settings": settings_note(pairs), "power": power_note(pairs)}
+
+
+def _pages(name: str, values: dict[str, Any]) -> tuple[str, str]:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     loader = PackageLoader("crlhf.evaluation.report", "templates")
     pages = []
-    for name, autoescape in (("report.html.jinja", True), ("report.md.jinja", False)):
+    for ending, autoescape in (("html", True), ("md", False)):
         environment = Environment(
             loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.filters |= {"percent": percent, "points": points, "cell": markdown_cell}
-        pages.append(environment.get_template(name).render(values))
+        pages.append(environment.get_template(f"{name}.{ending}.jinja").render(values))
     return pages[0], pages[1]
 
 
@@ -77,18 +119,10 @@ def markdown_cell(text: object) -> str:
     return " ".join(str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
 
 
-def _score_rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row a benchmark, k and round: base, tuned, and their comparison."""
-    found = {(r["benchmark"], r["k"], r["policy"]): r for r in findings.scores}
-    return [
-        {
-            "base": found[c["benchmark"], c["k"], "base"],
-            "tuned": found[c["benchmark"], c["k"], c["policy"]],
-            "comparison": c,
-            "covers_zero": c["low"] <= 0 <= c["high"],
-        }
-        for c in findings.comparisons
-    ]
+def _outcome_rows(scores: Sequence[dict[str, Any]]) -> list[list[object]]:
+    """Benchmark, policy and the count of each outcome; once for all k."""
+    found = {(r["benchmark"], r["policy"]): r["outcomes"] for r in scores if "outcomes" in r}
+    return [[*names, *(counts[name] for name in OUTCOMES)] for names, counts in found.items()]
 
 
 def _label_noise(stage: dict[str, Any] | None) -> list[dict[str, Any]]:

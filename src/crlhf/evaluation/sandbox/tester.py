@@ -45,7 +45,12 @@ ENDED = "process ended"
 
 
 class Deadline(BaseException):
-    """The program's time is up. Not an Exception: a test's own `except Exception` does not hold it."""
+    """The program's time is up. Not an Exception: a test's own `except Exception` does not hold it.
+
+    `test_no` is the 0-based test that was being run, None before the first.
+    """
+
+    test_no: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -237,12 +242,14 @@ class Tester:
                 outcome = run_tests(program, link)
             finally:
                 self._alarm.put_off()
-        except Deadline:
-            outcome = Outcome("timeout", "timeout")
+        except Deadline as late:
+            outcome = Outcome("timeout", "timeout", None, late.test_no)
         finally:
             channel.close()
             self._zygote.end()
-        return Outcome("timeout", "timeout") if self._alarm.rang else outcome, link.has_answered
+        if self._alarm.rang:
+            outcome = Outcome("timeout", "timeout", None, outcome.failed_test_no)
+        return outcome, link.has_answered
 
     def _fork(self) -> socket.socket:
         try:
@@ -268,7 +275,8 @@ def run_tests(program: dict[str, Any], link: Link) -> Outcome:
         for number, test in enumerate(tests):
             test_no = number
             exec(_compiled(test), namespace)
-    except Deadline:
+    except Deadline as late:
+        late.test_no = test_no
         raise
     except wire.WireError as error:
         reason = ENDED if str(error) == "the stream ended" else "unreadable answer"
