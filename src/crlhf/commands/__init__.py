@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crlhf.commands import crowd, data, project, rounds
+from crlhf.commands import crowd, data, page, project, rounds
 
 VERBS: tuple[click.Command, ...] = (
     project.schema,
@@ -18,5 +18,8 @@ VERBS: tuple[click.Command, ...] = (
     crowd.compare_estimators,
     rounds.rounds,
     rounds.close,
+    page.serve,
+    page.collect,
+    page.page,
 )
 """Every verb; a module of this package holds those of one subject."""

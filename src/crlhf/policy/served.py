@@ -28,7 +28,8 @@ class ServedPolicy:
             model_input: texts, or a table whose first column holds them.
             params: `max_new_tokens` (256), `temperature` (0, greedy), `seed` (0), `stops` (none).
         """
-        chosen = {"max_new_tokens": 256, "temperature": 0.0, "seed": 0, "stops": ()} | (params or {})
+        defaults: dict[str, Any] = {"max_new_tokens": 256, "temperature": 0.0, "seed": 0, "stops": ()}
+        chosen = defaults | (params or {})
         texts = _texts(model_input)
         return [sample.text for sample in self._engine.generate(texts, n=1, batch_size=16, **chosen)]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crlhf.errors import InputError, ParamsError
+from crlhf.store import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,17 +28,19 @@ def with_line_rewards(
         ParamsError: the reward is not the aligned score, which alone is a sum over lines.
         InputError: a completion's tokens do not begin with its program.
     """
+    import pandas as pd
+
     from crlhf.rewards import score_at_line_ends
 
-    by_id = scores.set_index("completion_id")
+    by_id = {row["completion_id"]: row for row in records(scores)}
     by_line = {name: dict(zip(g["line_no"], g["posterior"], strict=True)) for name, g in _by_completion(posteriors)}
     columns: dict[str, list[list[float]]] = {"token_scores": [], "token_shares": []}
     for name, token_ids, reward in zip(
         rollouts["completion_id"], rollouts["token_ids"], rollouts["reward"], strict=True
     ):
-        score = float(by_id.at[name, "aligned_score"])
+        score = float(by_id[name]["aligned_score"])
         # What the reward is short of the score is the truncation penalty, which only cut programs pay.
-        if reward > score + 1e-6 or (reward < score - 1e-6 and not by_id.at[name, "is_truncated"]):
+        if reward > score + 1e-6 or (reward < score - 1e-6 and not by_id[name]["is_truncated"]):
             raise ParamsError("ppo.reward_placement line_ends needs rewards.kind aligned_score: a sum over lines")
         ends = token_ends(tokenizer, token_ids, codes[name], name)
         lines = by_line[name]
@@ -45,7 +48,10 @@ def with_line_rewards(
         shares = score_at_line_ends(codes[name], ends, dict.fromkeys(lines, 1.0))
         columns["token_scores"].append(placed.tolist())
         columns["token_shares"].append(shares.tolist())
-    return rollouts.assign(**columns)
+    placed_rollouts = rollouts.copy()
+    for column, values in columns.items():
+        placed_rollouts[column] = pd.Series(values, index=rollouts.index)
+    return placed_rollouts
 
 
 def token_ends(tokenizer: Any, token_ids: Sequence[int], code: str, name: str) -> list[int]:

@@ -30,7 +30,9 @@ def round_facts(context: Context, name: str) -> RoundFacts:
     return RoundFacts(
         name=name,
         prev=context.params.rounds[name].prev,
-        true_pass_rate=_point(context, passed, completions["problem_id"]) if validated["is_simulated"] else None,
+        true_pass_rate=_point(context, passed.astype(float), completions["problem_id"])
+        if validated["is_simulated"]
+        else None,
         aligned_score=_point(context, scores["aligned_score"], scores["problem_id"]),
         n_annotators=int(validated["metrics"]["n_annotators"]),
         n_late=int(validated["metrics"]["n_late"]),

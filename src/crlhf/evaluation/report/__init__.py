@@ -1,6 +1,13 @@
 """The report of a run: figures and pages from tables. Pure: tables in, SVG, PNG, HTML and Markdown out."""
 
-from crlhf.evaluation.report.figures import draw_figures, draw_ppo, draw_reliabilities, draw_rewards, png
+from crlhf.evaluation.report.figures import (
+    draw_calibration,
+    draw_figures,
+    draw_ppo,
+    draw_reliabilities,
+    draw_rewards,
+    png,
+)
 from crlhf.evaluation.report.pages import Findings, render
 from crlhf.evaluation.report.rounds import Point, RoundFacts, draw_rounds
 from crlhf.evaluation.report.samples import choose_samples, samples_page
@@ -10,6 +17,7 @@ __all__ = [
     "Point",
     "RoundFacts",
     "choose_samples",
+    "draw_calibration",
     "draw_figures",
     "draw_ppo",
     "draw_reliabilities",

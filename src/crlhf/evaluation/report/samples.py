@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 from crlhf.lines import split_lines
+from crlhf.store import records
 
 
 def choose_samples(scores: pd.DataFrame, n: int) -> list[str]:
@@ -53,9 +54,9 @@ def samples_page(
 
     prompts = dict(zip(problems["problem_id"], problems["prompt"], strict=True))
     codes = dict(zip(items["completion_id"], items["code"], strict=True))
-    rows = {row["completion_id"]: row for row in scores.to_dict("records")}
+    rows = {row["completion_id"]: row for row in records(scores)}
     known = posteriors[posteriors["completion_id"].isin(list(chosen))].groupby("completion_id")
-    lines = {name: {row["line_no"]: row for row in part.to_dict("records")} for name, part in known}
+    lines = {name: {row["line_no"]: row for row in records(part)} for name, part in known}
     samples = [
         rows[one]
         | {

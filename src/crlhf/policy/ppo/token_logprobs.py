@@ -106,7 +106,7 @@ def token_logprobs(
         return found
     chunks = [
         checkpoint(_trained_head_chunk, part, weight, bias, wanted, temperature, use_reentrant=False)
-        for part, wanted in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+        for part, wanted in zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
     ]
     return torch.cat([one[0] for one in chunks]), torch.cat([one[1] for one in chunks])
 
