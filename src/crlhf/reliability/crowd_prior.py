@@ -33,7 +33,9 @@ _FAMILIES = (  # strength nu of the kernels, their places, and their share befor
 )
 _CENTRES = np.concatenate([places for _, places, _ in _FAMILIES])  # (K,)
 _NU = np.concatenate([np.full(len(places), nu) for nu, places, _ in _FAMILIES])
-_STRENGTHS, _STRENGTH_OF = np.unique(_NU, return_inverse=True)
+_STRENGTHS = np.array([nu for nu, _, _ in _FAMILIES])  # (F,)
+_FAMILY_OF = np.repeat(np.arange(len(_FAMILIES)), [len(places) for _, places, _ in _FAMILIES])  # (K,)
+_STARTS = np.searchsorted(_FAMILY_OF, np.arange(len(_FAMILIES)))  # (F,) where each family begins
 _SHARE_TIED = 0.4
 _STRENGTH = 5.0  # annotators that the Dirichlet prior of the kernels' weights counts as
 
@@ -110,7 +112,7 @@ def _log_evidence(hits: Floats, misses: Floats) -> Floats:
     from scipy.special import betaln, gammaln
 
     a, b = _NU * _CENTRES, _NU * (1 - _CENTRES)
-    total: Floats = gammaln(_STRENGTHS + (hits + misses)[:, None])[:, _STRENGTH_OF]
+    total: Floats = gammaln(_STRENGTHS + (hits + misses)[:, None])[:, _FAMILY_OF]
     evidence: Floats = gammaln(a + hits[:, None]) + gammaln(b + misses[:, None]) - total - betaln(a, b)
     return evidence
 
@@ -118,15 +120,20 @@ def _log_evidence(hits: Floats, misses: Floats) -> Floats:
 def _matched(*parts: tuple[Floats, Floats, Floats]) -> BetaCounts:
     """The Beta distribution with the mean and variance of a mixture of updated kernels.
 
+    A kernel with `a = nu m + h` and `a + b = nu + n` has the moments `a / (nu + n)` and `a (a + 1) / ((nu + n)
+    (nu + n + 1))`: sums over a family of one strength need the sums of 1, `nu m` and `(nu m)**2` only.
+
     Args:
         parts: (responsibilities (A, K), hits (A,), misses (A,)); the responsibilities of all parts add up to 1.
     """
     first: Floats = np.zeros(1)
     second: Floats = np.zeros(1)
     for share, hits, misses in parts:
-        a, b = _NU * _CENTRES + hits[:, None], _NU * (1 - _CENTRES) + misses[:, None]
-        mean = a / (a + b)
-        first = first + (share * mean).sum(1)
-        second = second + (share * mean * (a + 1) / (a + b + 1)).sum(1)
+        h, total = hits[:, None], _STRENGTHS + (hits + misses)[:, None]  # (A, F)
+        weighted = share * (_NU * _CENTRES)
+        ones, places = (np.add.reduceat(values, _STARTS, axis=1) for values in (share, weighted))  # (A, F)
+        squares = np.add.reduceat(weighted * (_NU * _CENTRES), _STARTS, axis=1)
+        first = first + ((places + h * ones) / total).sum(1)
+        second = second + ((squares + (2 * h + 1) * places + h * (h + 1) * ones) / (total * (total + 1))).sum(1)
     strength = first * (1 - first) / np.maximum(second - first**2, 1e-12) - 1
     return BetaCounts(first * strength, (1 - first) * strength)
