@@ -1,8 +1,8 @@
 """A temperature against the overconfidence of naive Bayes.
 
 Hard lines make many annotators err together, so verdicts are not independent given the truth and posteriors are too
-sure. The evidence `x_l` (sum of the log-likelihood ratios) is multiplied by one temperature `T`, usually below 1, and
-honeypots may shift the log-odds by a small `b`:
+sure. The evidence `x_l` (sum of the log-likelihood ratios) is multiplied by one temperature `T`, at most 1 (above it
+only honeypots that are easier than other lines could bring it), and honeypots may shift the log-odds by a small `b`:
 
     P(l wrong) = sigmoid(logit(pi) + b + T * x_l).
 
