@@ -209,10 +209,10 @@ def test_the_crowd_is_told_with_intervals_suspects_and_where_verdicts_are_wanted
             }
         ],
     )
-    html, markdown = render(told, draw_figures(told.scores, *tables))
+    html, markdown = render(told, draw_figures(told.pairs, *tables))
     assert "| expected calibration error | 0.031 [0.020, 0.045] |" in markdown
     assert "| a-2 | lazy | marked 0 of 90 lines \\| none |" in markdown
     assert "| d | 3 | 0.210 | 0.170 | more than 10 |" in markdown
     assert "<td>a-2</td><td>lazy</td><td>marked 0 of 90 lines | none</td>" in html
     assert "No annotator stands out" not in markdown
-    assert "No annotator stands out" in render(findings, draw_figures(findings.scores, *tables))[1]
+    assert "No annotator stands out" in render(findings, draw_figures(findings.pairs, *tables))[1]

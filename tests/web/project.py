@@ -7,6 +7,7 @@ import pandas as pd
 
 from crlhf.crowd.items import completion_items, item_row, items_frame, join_items
 from crlhf.evaluation.problems import load_starter
+from crlhf.languages import python
 from crlhf.lines import sha256_text
 from crlhf.schema import COMPLETIONS
 from crlhf.store import Store, records
@@ -25,8 +26,9 @@ def make_project(root, n_problems=8, n_honeypots=8):
         [_completion(row, n) for row in rows[:n_problems] for n in range(2)], columns=list(COMPLETIONS.column_names)
     )
     store.write("completions", completions)
+    languages = dict(zip(problems["problem_id"], problems["language"], strict=True))
     honeypots = [_honeypot(row, n) for n, row in enumerate(rows[n_problems : n_problems + n_honeypots])]
-    store.write("items", join_items(completion_items(completions), items_frame(honeypots)))
+    store.write("items", join_items(completion_items(completions, languages), items_frame(honeypots)))
     truths = {"completion_id": [], "line_no": [], "is_wrong": [], "method": []}
     store.write("line_truths", pd.DataFrame(truths))
     return store
@@ -59,6 +61,6 @@ def faulty(code):
 
 def _honeypot(problem, n):
     code, wrong = faulty(problem["reference"]) if n % 3 else (problem["reference"], None)
-    row = item_row(sha256_text(f"honeypot {n}")[:16], problem["problem_id"], code)
+    row = item_row(sha256_text(f"honeypot {n}")[:16], problem["problem_id"], code, python)
     known = {"is_honeypot": True, "wrong_line_nos": [wrong] if wrong else [], "origin": "reference"}
     return row | known | {"fault_kind": "negated" if wrong else "none"}
