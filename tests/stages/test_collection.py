@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from crlhf.crowd.items import item_row, items_frame
-from crlhf.languages import python
 from crlhf.errors import IntegrityError, WaitingError
+from crlhf.languages import python
 from crlhf.stages.batches import FOLDER, LEDGER, read_ledger, write_batch
 from crlhf.stages.collection import (
     awaited_rounds,
