@@ -94,9 +94,8 @@ def kill(kind, folder, draw, seconds):
         process.join(120)
         if process.exitcode in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM):
             return True
-        shutil.rmtree(
-            folder, ignore_errors=True
-        )  # it was done before the signal came: that is no kill, and the machine is faster now
+        # It was done before the signal came, which is no kill: the machine is faster now than it was.
+        shutil.rmtree(folder, ignore_errors=True)
         seconds *= 0.8
     return False
 
