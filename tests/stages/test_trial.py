@@ -16,7 +16,9 @@ from click.testing import CliRunner
 from crlhf.cli import cli
 from crlhf.errors import InputError, MissingInputError, ParamsError
 from crlhf.policy.generation import generate
+from crlhf.stages.any_policy import PolicyRequest
 from crlhf.stages.runner import execute
+from crlhf.stages.trial import Settings, ask, open_policy
 from crlhf.store import Store
 from tests.tiny_policy import build_model, build_tiny_policy, build_tokenizer
 
@@ -97,7 +99,7 @@ def test_a_seed_gives_the_same_answers_each_time_and_another_seed_others():
     texts = expected("def add(", n=3, temperature=0.8, seed=5)
     places = [first.stdout.index(text) for text in texts]
     assert places == sorted(places)
-    assert [line for line in first.stdout.split("\n") if line.startswith("# 2 of 3: 12 tokens, length")]
+    assert "\n# 2 of 3: 12 tokens, length\n" in first.stdout
     assert run(*words, "--seed", 5).stdout == first.stdout
     assert run(*words, "--seed", 6).stdout != first.stdout
 
@@ -107,6 +109,18 @@ def test_an_answer_ends_before_a_stop_string():
     stop = whole[3:5]
     cut = run("--policy", "tiny", "--prompt", "def add(", "--stop", stop).stdout
     assert cut.rstrip("\n") == whole[: whole.index(stop)].rstrip("\n")
+
+
+def test_an_answer_is_told_piece_by_piece_and_no_piece_is_taken_back(folder):
+    policy = open_policy(PolicyRequest(str(folder / "tiny")), print)
+    n_pieces = 0
+    for seed in range(40):  # a random policy writes bytes that are no character, or begin one
+        settings = Settings(temperature=1.0, max_new_tokens=24, seed=seed, stops=("\n\n", "return", "e"))
+        pieces = []
+        (answer,) = ask(policy, "def add(", settings, tell=pieces.append)
+        assert "".join(pieces) == answer.text
+        n_pieces += len(pieces)
+    assert n_pieces > 200
 
 
 def test_a_policy_with_a_chat_template_chats_unless_told_not_to():

@@ -120,12 +120,17 @@ def _ask_prompts(request: PolicyRequest, prompt: str | None, settings: Settings,
     opened = open_policy(request, _say)
     how = "chat" if opened.is_chat and not is_plain else "plain text"
     _say(f"{opened.found.name}, {how}{'; taught by a simulated crowd' if opened.found.is_simulated else ''}")
+
+    def answer(text: str) -> None:
+        answers = ask(opened, text, settings, is_plain=is_plain, tell=lambda piece: click.echo(piece, nl=False))
+        _print(answers, is_told=len(answers) == 1)
+
     if given is not None:
-        _print(ask(opened, given, settings, is_plain=is_plain))
+        answer(given)
         return
     for typed in _typed():
         try:
-            _print(ask(opened, typed, settings, is_plain=is_plain))
+            answer(typed)
         except InputError as error:
             _say(f"crlhf: {error}")
 
@@ -150,15 +155,15 @@ def _typed() -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def _print(answers: list[Answered]) -> None:
-    """One answer as it is; several, or such with a verdict, each under a line about it."""
+def _print(answers: list[Answered], *, is_told: bool = False) -> None:
+    """One answer as it is, unless it `is_told` already; several, or such with a verdict, each under a line about it."""
     is_bare = len(answers) == 1 and answers[0].judged is None
     for no, one in enumerate(answers, 1):
-        about = f"{no} of {len(answers)}: {one.n_tokens} tokens, {one.finish_reason}"
+        about = f"# {no} of {len(answers)}: {one.n_tokens} tokens, {one.finish_reason}"
         if one.judged is not None:
             about += f"; {one.judged.verdict}, {one.judged.reason} [{one.judged.isolation}]"
+        if not is_bare:
+            click.echo(about)
+        click.echo("" if is_told else one.text, nl=not one.text.endswith("\n"))
         if is_bare:
-            _say(f"# {about}")
-        else:
-            click.echo(f"# {about}")
-        click.echo(one.text, nl=not one.text.endswith("\n"))
+            _say(about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,8 +18,8 @@ from crlhf.store import Store, records
 
 if TYPE_CHECKING:
     from crlhf.evaluation.protocols import Protocol
-    from crlhf.policy.decoding import Sample
-    from crlhf.policy.engines import Engine
+    from crlhf.policy.decoding import Key, Sample
+    from crlhf.policy.engines import PolicyEngine
 
 _BATCH_SIZE = 16
 
@@ -57,7 +57,7 @@ class Opened(NamedTuple):
     """A policy that is ready to be asked any prompt."""
 
     found: FoundPolicy
-    engine: Engine
+    engine: PolicyEngine
 
     @property
     def is_chat(self) -> bool:
@@ -67,17 +67,25 @@ class Opened(NamedTuple):
 
 def open_policy(request: PolicyRequest, say: Say) -> Opened:
     """Find and load a policy; raises what `find_any_policy` and `load_policy` raise."""
-    from crlhf.policy.engines import open_engine
+    from crlhf.policy.base import load_policy
+    from crlhf.policy.engines import PolicyEngine
 
     found = find_any_policy(request, say)
-    return Opened(found, open_engine("policy", found.folder, found.adapter))
+    return Opened(found, PolicyEngine(*load_policy(found.folder, found.adapter)))
 
 
-def ask(policy: Opened, prompt: str, settings: Settings, *, is_plain: bool = False) -> list[Answered]:
+def ask(
+    policy: Opened,
+    prompt: str,
+    settings: Settings,
+    *,
+    is_plain: bool = False,
+    tell: Callable[[str], object] | None = None,
+) -> list[Answered]:
     """Answers to `prompt`, each from a random stream of its own: the same prompt and settings give the same answers.
 
     A policy with a chat template gets the prompt as a user's turn; any other goes on from its text, and so does every
-    policy with `is_plain`.
+    policy with `is_plain`. `tell` gets the text of a single answer piece by piece, as soon as it is sure.
 
     Raises:
         InputError: the prompt is empty or not Unicode, or does not fit into the policy's context.
@@ -87,8 +95,12 @@ def ask(policy: Opened, prompt: str, settings: Settings, *, is_plain: bool = Fal
     if policy.is_chat and not is_plain:
         turn = [{"role": "user", "content": prompt}]
         prompt = policy.engine.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    samples = _draw(policy.engine, prompt, settings)
-    return [Answered(_cut(one.text, settings.stops), len(one.token_ids), one.finish_reason) for one in samples]
+    stream = _Stream(tell, settings.stops) if tell is not None and settings.n == 1 else None
+    samples = _draw(policy.engine.generate, prompt, settings, stream)
+    answers = [Answered(_cut(one.text, settings.stops), len(one.token_ids), one.finish_reason) for one in samples]
+    if stream is not None:
+        stream.finish(answers[0].text)
+    return answers
 
 
 def ask_problem(
@@ -127,7 +139,7 @@ def ask_problem(
     found = find_any_policy(request, say)
     task = open_task(protocol, [problem], by_id, "policy", found.folder, found.adapter)
     settings = settings._replace(stops=(*task.stops, *settings.stops))
-    samples = _draw(task.engine, task.inputs[0], settings)
+    samples = _draw(task.engine.generate, task.inputs[0], settings)
     codes = [_cut(protocol.cut(one.text, is_chat=task.is_chat), settings.stops) for one in samples]
     judged: list[Judged] | list[None] = [None] * len(samples)
     if is_checked:
@@ -143,24 +155,44 @@ def ask_problem(
     )
 
 
-def _draw(engine: Engine, model_input: str, settings: Settings) -> list[Sample]:
+class _Stream:
+    """Tells a growing text piece by piece, and nothing that a later token may take back.
+
+    That is a character whose bytes are not all there yet (decoded as U+FFFD), and what may be the beginning of a stop
+    string.
+    """
+
+    def __init__(self, tell: Callable[[str], object], stops: tuple[str, ...]) -> None:
+        self.tell = tell
+        self.stops = stops
+        self.n_held = max(map(len, stops), default=1) - 1
+        self.n_told = 0
+
+    def __call__(self, key: Key, text: str) -> None:
+        """Take in the whole text so far."""
+        cut = _cut(text, self.stops)
+        self.finish(cut if cut != text else text[: len(text) - self.n_held].rstrip("\ufffd"))
+
+    def finish(self, text: str) -> None:
+        """Tell the rest of `text`."""
+        if len(text) > self.n_told:
+            self.tell(text[self.n_told :])
+            self.n_told = len(text)
+
+
+def _draw(
+    generate: Callable[..., list[Sample]], model_input: str, settings: Settings, stream: _Stream | None = None
+) -> list[Sample]:
     temperature = settings.temperature
     if temperature is None:
         temperature = 0.0 if settings.n == 1 else 0.8
     if temperature == 0 and settings.n > 1:
         raise ParamsError("greedy answers are all the same: ask for one, or for a temperature above 0")
+    options: dict[str, Any] = settings._asdict() | {"temperature": temperature, "batch_size": _BATCH_SIZE}
+    if stream is not None:
+        return generate([model_input], on_text=stream, **options)
     with progress_bar("writing", settings.n, "answer") as bar:
-        return engine.generate(
-            [model_input],
-            n=settings.n,
-            max_new_tokens=settings.max_new_tokens,
-            temperature=temperature,
-            stops=settings.stops,
-            seed=settings.seed,
-            batch_size=_BATCH_SIZE,
-            top_p=settings.top_p,
-            progress=bar,
-        )
+        return generate([model_input], progress=bar, **options)
 
 
 def _cut(text: str, stops: tuple[str, ...]) -> str:
