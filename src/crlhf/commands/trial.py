@@ -103,14 +103,12 @@ def _ask_problem(
 ) -> None:
     from crlhf.stages.trial import ask_problem
 
-    found, used, answers = ask_problem(
-        root, request, problem_id, settings, _say, protocol_id=protocol, is_checked=check
-    )
-    _say(f"{found.name}, {problem_id}, {used.id}")
-    _print(answers)
+    asked = ask_problem(root, request, problem_id, settings, _say, protocol_id=protocol, is_checked=check)
+    _say(f"{asked.policy.name}, {problem_id}, {asked.protocol.id}")
+    _print(asked.answers)
     if check:
-        n_passed = sum(one.judged is not None and one.judged.verdict == "pass" for one in answers)
-        _say(f"{n_passed} of {len(answers)} pass all tests")
+        n_passed = sum(one.judged is not None and one.judged.verdict == "pass" for one in asked.answers)
+        _say(f"{n_passed} of {len(asked.answers)} pass all tests")
 
 
 def _ask_prompts(request: PolicyRequest, prompt: str | None, settings: Settings, *, is_plain: bool) -> None:

@@ -53,6 +53,14 @@ class Answered(NamedTuple):
     judged: Judged | None = None
 
 
+class AskedProblem(NamedTuple):
+    """What a policy answered to a problem, and the protocol that worded it."""
+
+    policy: FoundPolicy
+    protocol: Protocol
+    answers: list[Answered]
+
+
 class Opened(NamedTuple):
     """A policy that is ready to be asked any prompt."""
 
@@ -112,7 +120,7 @@ def ask_problem(
     *,
     protocol_id: str | None = None,
     is_checked: bool = False,
-) -> tuple[FoundPolicy, Protocol, list[Answered]]:
+) -> AskedProblem:
     """Ask a problem of the project's table in its protocol's words; `is_checked` runs the answers against its tests.
 
     Args:
@@ -140,18 +148,14 @@ def ask_problem(
     task = open_task(protocol, [problem], by_id, "policy", found.folder, found.adapter)
     settings = settings._replace(stops=(*task.stops, *settings.stops))
     samples = _draw(task.engine.generate, task.inputs[0], settings)
-    codes = [_cut(protocol.cut(one.text, is_chat=task.is_chat), settings.stops) for one in samples]
+    answers = [one._replace(text=_cut(one.text, settings.stops)) for one in answers_of(task, samples)]
     judged: list[Judged] | list[None] = [None] * len(samples)
     if is_checked:
-        answers = [one._replace(text=code) for one, code in zip(answers_of(task, samples), codes, strict=True)]
         judged = judge(protocol, answers, params.sandbox, f"{problem_id}: running")
-    return (
-        found,
-        protocol,
-        [
-            Answered(code, len(one.token_ids), one.finish_reason, verdict)
-            for code, one, verdict in zip(codes, samples, judged, strict=True)
-        ],
+    texts = [protocol.cut(one.text, is_chat=one.is_whole) for one in answers]
+    told = zip(texts, samples, judged, strict=True)
+    return AskedProblem(
+        found, protocol, [Answered(text, len(one.token_ids), one.finish_reason, verdict) for text, one, verdict in told]
     )
 
 
