@@ -72,3 +72,12 @@ def test_scores_and_report_tell_of_every_round(three_rounds):
     assert [r["policy"] for r in records if r["benchmark"] == "humaneval"] == ["base", "r1", "r2", "r3"]
     html = (three_rounds.root / "reports/report.html").read_text()
     assert "The crowd of this run was simulated" in html
+
+
+def test_a_rounds_policy_is_tried_by_its_name_and_its_answers_are_judged(three_rounds):
+    asked = ("--problem", "starter/1", "--n", 4, "--temperature", 1, "--max-new-tokens", 56, "--check")
+    tuned, base = (three_rounds.crlhf("generate", "--policy", name, *asked) for name in ("r3", "base"))
+    verdicts = re.findall(r"^# \d of 4: \d+ tokens, \w+; (pass|fail|error|timeout), ", tuned.stdout, re.MULTILINE)
+    assert len(verdicts) == 4
+    assert f"{verdicts.count('pass')} of 4 pass all tests" in tuned.stderr
+    assert tuned.stdout != base.stdout
