@@ -21,7 +21,7 @@ def fitted_policy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def three_rounds(make_project, fitted_policy):
     """A project on which `dvc repro` has run three rounds once."""
-    project = make_project("rounds", CRLHF_TRACKING="off")
+    project = make_project("rounds", CRLHF_TRACKING="off", OMP_NUM_THREADS="1")  # one is fastest for so small a policy
     path = project.root / "params.yaml"
     values = toy_params(yaml.safe_load(path.read_text()), fitted_policy, seed=1)
     path.write_text(yaml.safe_dump(values, sort_keys=False))
