@@ -98,7 +98,8 @@ class Zygote:
 
     def _enter_landlock(self) -> None:
         """Inside a mount namespace the zygote needs no more files than a child; elsewhere it reads /proc."""
-        ruleset = landlock.make_ruleset([*readable_paths(self._config["readable"]), "/dev/urandom", "/dev/zero"], [self._folder, "/dev/null"])
+        readable = [*readable_paths(self._config["readable"]), "/dev/urandom", "/dev/zero"]
+        ruleset = landlock.make_ruleset(readable, [self._folder, "/dev/null"])
         if self._in_namespaces:
             seccomp.no_new_privileges()
             landlock.enter(ruleset)
