@@ -83,7 +83,7 @@ def _lives(pid: int) -> bool:
 
 @pytest.mark.parametrize("stage_is", ["obedient", "deaf"])
 def test_a_stage_that_obeys_ends_at_once_and_a_deaf_one_after_the_grace(tmp_path, stage_is):
-    launcher, pids = _start(tmp_path, stage_is, "end")  # both had started: they wrote the pids; both may have ended since
+    launcher, pids = _start(tmp_path, stage_is, "end")  # both wrote their pids; both may have ended
     assert launcher.wait(timeout=10) == 0
     assert _all_end(pids)
 
