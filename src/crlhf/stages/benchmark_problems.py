@@ -66,8 +66,8 @@ def _named(path: Path) -> str:
 def problem_id_of(benchmark: str, task_id: object) -> str | None:
     """The problem_id that a sample's `task_id` means, or None when it is not one of this benchmark's.
 
-    `HumanEval/0` for HumanEval; 11, "11", `Mbpp/11` or `MBPP/11` for MBPP, likewise for others; upper and lower case mean
-    the same.
+    `HumanEval/0` for HumanEval; 11, "11", `Mbpp/11` or `MBPP/11` for MBPP, likewise for others; upper and lower case
+    mean the same.
     """
     name = benchmark.removesuffix("+")
     is_plain = name != "humaneval"
