@@ -274,7 +274,8 @@ def run_tests(program: dict[str, Any], link: Link) -> Outcome:
     tests = tuple(program["tests"])
     intent = read_intent(program["entry_point"], program["setup_code"], tests)
     last_line = program["code"].count("\n") + 1
-    random.seed(0)
+    if "random" in f"{program['setup_code']}{tests}":  # else seeding, which costs as much as a question, is for nothing
+        random.seed(0)
     namespace: dict[str, Any] = {"__name__": "tests"}
     test_no: int | None = None
     try:
