@@ -121,7 +121,7 @@ _read_json = json.JSONDecoder(parse_int=_parse_int, parse_constant=_refuse).raw_
 
 
 def _from_json(text: str) -> Any:
-    """The value that `text` is, to its last character. `decode` also looks for blanks around it, which costs ten times."""
+    """The value that all of `text` is. `decode` would look for blanks around it as well, at ten times the cost."""
     value, end = _read_json(text)
     if end != len(text):
         raise ValueError("more than a value")
