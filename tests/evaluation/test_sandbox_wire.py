@@ -119,7 +119,7 @@ def test_nothing_may_lie_behind_a_frame_or_around_its_value():
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.sendall(data)
-            with pytest.raises(wire.WireError, match="behind the frame|not a frame"):
+            with pytest.raises(wire.WireError, match=r"behind the frame|not a frame"):
                 wire.receive(theirs, wire.REPLY_CAP)
 
 
