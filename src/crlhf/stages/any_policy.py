@@ -103,9 +103,12 @@ def _from_hub(request: PolicyRequest, say: Say) -> FoundPolicy:
 
 
 def _plain(request: PolicyRequest, source: str, say: Say) -> FoundPolicy:
-    from crlhf.policy.base import prepare_base_policy
+    from crlhf.policy.base import find_prepared, prepare_base_policy
 
     location = request.place if source == "hub" else str(Path(request.place).expanduser().resolve())
+    prepared = None if source == "hub" else find_prepared(Path(location), cache_folder(), request.dtype)
+    if prepared is not None:
+        return _prepared(prepared)
     params = BasePolicyParams.model_validate(
         {
             "name": request.place if source == "hub" else Path(location).name,
