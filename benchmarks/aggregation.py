@@ -6,8 +6,11 @@
 
 Honeypots (10 % of completions, 2 % of the adversarial crowd) are gold for every method; accuracy, log-loss
 (probabilities clipped at 1e-10, crowd-kit's own floor) and expected calibration error (15 equal bins) are of all other
-lines. `bound` is the posterior under the true parameters before the crowd breaks the model, and `gap` the share of the
-log-loss between crowd-kit's DawidSkene with gold and that bound that a method closes. RMSE is that of aligned scores.
+lines. `bound` is the posterior under the true parameters before the crowd breaks the model, lines independent; `gap` is
+the share of the log-loss between crowd-kit's DawidSkene with gold and that bound that a method closes. `exact Bayes` is
+what is left when the annotators' true prior is known but not their rates: no method that takes lines as independent can
+do better on average. `as a chain` knows which lines make up a program, as the pipeline does. RMSE is that of aligned
+scores.
 Each measurement of time and memory runs in a process of its own; memory is what the peak adds to the tables.
 """
 
@@ -23,12 +26,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from exact_bayes import PRIORS, exact_bayes
 
 from crlhf.crowd.generators import KINDS, GeneratedCrowd, generate
 from crlhf.reliability import METHODS, aggregate_labels, dawid_skene
 from crlhf.reliability.crowd_prior import CrowdPrior
 from crlhf.reliability.diagnostics import calibration_of
 from crlhf.reliability.labels import code_table
+from crlhf.rewards.line_chain import chain_posteriors, fit_chain
 
 
 class Data(NamedTuple):
@@ -81,6 +86,18 @@ def bound(crowd: GeneratedCrowd) -> np.ndarray:
     return 1 / (1 + np.exp(-log_odds))
 
 
+def as_chain(p: np.ndarray, crowd: GeneratedCrowd) -> np.ndarray:
+    """Posteriors of independent lines made those of the chain, honeypots left out, as the stage `rewards` does."""
+    free = ~crowd.lines["is_honeypot"].to_numpy() & ~np.isnan(p)
+    inside = np.clip(p[free], 1e-12, 1 - 1e-12)
+    share = float(inside.mean())
+    evidence = np.log((1 - inside) / inside) - np.log((1 - share) / share)
+    completion = crowd.lines["completion"].to_numpy(np.int64)[free]
+    found = p.copy()
+    found[free] = 1 - chain_posteriors(fit_chain(evidence, completion, 1 - share), evidence, completion)
+    return found
+
+
 def measures(p: np.ndarray, crowd: GeneratedCrowd) -> np.ndarray:
     free = ~crowd.lines["is_honeypot"].to_numpy() & ~np.isnan(p)
     truth, p = crowd.lines["is_wrong"].to_numpy()[free], np.clip(p[free], 1e-10, 1 - 1e-10)
@@ -107,8 +124,13 @@ def quality(kinds: list[str], n_labels: int, annotators: list[int], seeds: int, 
                 crowd = generate(kind, size, n_annotators, seed)
                 data = as_table(crowd)
                 found.setdefault("bound", []).append(measures(bound(crowd), crowd))
+                if kind in PRIORS:
+                    found.setdefault("exact Bayes", []).append(measures(exact_bayes(crowd, kind, seed), crowd))
                 for name, method in methods.items():
-                    found.setdefault(name, []).append(measures(method(data), crowd))
+                    p = method(data)
+                    found.setdefault(name, []).append(measures(p, crowd))
+                    if name == "dawid_skene" and kind != "adversarial":  # whose completions are single lines
+                        found.setdefault("dawid_skene, as a chain", []).append(measures(as_chain(p, crowd), crowd))
             print(f"\n{kind}, {n_annotators} annotators, {size:.0e} labels, mean of {seeds} seeds")
             print(f"{'':36s} accuracy  log-loss     ECE    RMSE     gap")
             best = np.mean(found["bound"], 0)[1]
@@ -157,7 +179,8 @@ def fit_crowd_kit(data: Data, name: str, iterations: int) -> None:
 
 
 def speed(sizes: list[int], annotators: list[int], iterations: int, largest_beside: int) -> None:
-    import crowdkit.aggregation  # noqa: F401
+    if largest_beside:
+        import crowdkit.aggregation  # noqa: F401
     import scipy.optimize
     import scipy.stats  # noqa: F401
 
@@ -181,8 +204,8 @@ def speed(sizes: list[int], annotators: list[int], iterations: int, largest_besi
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("quality", "speed"))
-    parser.add_argument("--crowd-kit", required=True, help="folder that crowd-kit is installed in")
+    parser.add_argument("what", choices=("quality", "speed"), nargs="?", default="speed")
+    parser.add_argument("--crowd-kit", help="folder that crowd-kit is installed in; without it `speed` is ours alone")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--annotators", nargs="+", type=int, default=[200, 2000])
@@ -191,11 +214,19 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--largest-beside", type=int, default=1_000_000, help="most labels that crowd-kit is run on")
     args = parser.parse_args()
-    sys.path.append(args.crowd_kit)
+    if args.crowd_kit:
+        sys.path.append(args.crowd_kit)
+    elif args.what == "quality":
+        parser.error("quality is measured beside crowd-kit: name its folder with --crowd-kit")
     if args.what == "quality":
         quality(args.kinds, (args.labels or [100_000])[0], args.annotators, args.seeds, args.skip)
     else:
-        speed(args.labels or [100_000, 1_000_000, 10_000_000], args.annotators, args.iterations, args.largest_beside)
+        speed(
+            args.labels or [100_000, 1_000_000, 10_000_000],
+            args.annotators,
+            args.iterations,
+            args.largest_beside * bool(args.crowd_kit),
+        )
 
 
 if __name__ == "__main__":

@@ -30,9 +30,12 @@ def make_items(root: Path, n: int) -> None:
     import pandas as pd
 
     from crlhf.crowd.items import item_row, items_frame
+    from crlhf.languages import python
     from crlhf.store import Store
 
-    rows: list[dict[str, Any]] = [item_row(f"{item:016x}", f"starter/{item}", code_of(item)) for item in range(n)]
+    rows: list[dict[str, Any]] = [
+        item_row(f"{item:016x}", f"starter/{item}", code_of(item), python) for item in range(n)
+    ]
     frame: pd.DataFrame = items_frame(rows)
     shutil.copy(Path(__file__).parents[1] / "params.yaml", root)
     Store(root, "r1").write("items", frame)

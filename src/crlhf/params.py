@@ -26,7 +26,7 @@ class _Section(BaseModel):
 class ProblemsParams(_Section):
     """Which problems are trained on, and where benchmark files are looked for."""
 
-    training: Literal["starter", "mbpp_train"]
+    training: Literal["starter", "mbpp_train", "sql"]
     benchmark_folders: tuple[str, ...] = ()
     near_duplicate_threshold: Probability
 
@@ -113,6 +113,19 @@ class CrowdParams(_Section):
         return self
 
 
+class PageParams(_Section):
+    """The annotation page: mixing, extra verdicts, leases, and pay: per submitted completion, and per hour of work."""
+
+    honeypot_rate: Annotated[float, Field(ge=0, lt=1)]
+    max_extra_verdicts: Annotated[int, Field(ge=0)]
+    target_sd: Positive
+    lease_minutes: Positive
+    session_goal: Count
+    pay_per_completion: Annotated[float, Field(ge=0)] = 0.0
+    pay_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    currency: str = "EUR"
+
+
 class ValidationParams(_Section):
     """Bounds of the plausible. Durations are seconds of one completion."""
 
@@ -141,6 +154,7 @@ class RewardsParams(_Section):
     """How line posteriors become a reward."""
 
     prior_correct: Annotated[float, Field(gt=0, lt=1)]
+    lines: Literal["chain", "independent"] = "chain"
     kind: Literal["aligned_score", "p_all_correct"]
     truncation_penalty: Annotated[float, Field(ge=0)]
     min_annotators: Count
@@ -215,10 +229,14 @@ class BenchmarkParams(_Section):
 
 
 class BenchmarksParams(_Section):
-    """How base and tuned policy are scored. `temperature` 0 is greedy, and then `n_samples` must be 1."""
+    """How base and tuned policy are scored. `temperature` 0 is greedy, and then `n_samples` must be 1.
+
+    `sql` null: the SQL set is not scored.
+    """
 
     humaneval: BenchmarkParams
     mbpp: BenchmarkParams
+    sql: BenchmarkParams | None = None
     n_samples: Count
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -265,6 +283,7 @@ class Params(_Section):
     sandbox: SandboxParams
     honeypots: HoneypotsParams
     crowd: CrowdParams
+    page: PageParams
     validation: ValidationParams
     reliability: ReliabilityParams
     rewards: RewardsParams

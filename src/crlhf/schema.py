@@ -10,7 +10,8 @@ named `low` and `high` (or ending so) are the ends of a 95 % interval. Times are
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 Dtype = Literal["string", "int64", "float64", "bool", "list<string>", "list<int64>", "list<float32>"]
 
@@ -43,18 +44,20 @@ PROBLEMS = Table(
     "one programming problem, to train on or to be scored on",
     ("problem_id",),
     (
-        Column("problem_id", "string", "`<source>/<number>`, for example `starter/7`, `humaneval/0`, `mbpp/11`"),
-        Column("source", "string", "starter | mbpp | humaneval | mbpp+ | humaneval+"),
+        Column("problem_id", "string", "`<source>/<number>`, for example `starter/7`, `mbpp/11`, `sql/3`"),
+        Column("source", "string", "starter | mbpp | humaneval | mbpp+ | humaneval+ | sql"),
         Column("split", "string", "train | test | validation | prompt, as the source's authors define it"),
-        Column("language", "string", "the language of the program; python"),
+        Column("language", "string", "the language of the program: python | sql"),
         Column(
             "kind", "string", "description: `prompt` is a text; header: `prompt` is code that the completion goes on"
         ),
         Column("prompt", "string", "what the policy is asked, before a protocol turns it into model input"),
-        Column("entry_point", "string", "name of the function or class that the tests call"),
-        Column("setup_code", "string", "code that a test needs before it runs (imports); may be empty"),
+        Column(
+            "entry_point", "string", "what the tests look at: a function or class; in SQL `result`, or a table or view"
+        ),
+        Column("setup_code", "string", "what a test needs before it runs: imports, an SQL schema; may be empty"),
         Column("reference", "string", "a whole program that passes every test"),
-        Column("tests", "list<string>", "Python source of each test, run on its own after the program"),
+        Column("tests", "list<string>", "each test, run on its own: Python source, or for SQL a check database (JSON)"),
     ),
 )
 
@@ -174,6 +177,12 @@ RELIABILITIES = Table(
         Column("n_verdicts", "int64", "line verdicts given, honeypots included"),
         Column("n_honeypot_verdicts", "int64", "line verdicts given on honeypots"),
         Column("n_honeypots", "int64", "honeypots answered"),
+        Column("accuracy_hits", "float64", "verdicts' worth of evidence that was right, earlier rounds included"),
+        Column("accuracy_misses", "float64", "the same, wrong; the prior is not counted"),
+        Column("sensitivity_hits", "float64", "wrong lines that were marked, as evidence"),
+        Column("sensitivity_misses", "float64", "wrong lines that were not marked"),
+        Column("specificity_hits", "float64", "correct lines that were not marked"),
+        Column("specificity_misses", "float64", "correct lines that were marked"),
         Column("is_kept", "bool", "False: this annotator's verdicts are not aggregated"),
         Column("reason", "string", "why kept or dropped"),
     ),
@@ -188,6 +197,7 @@ LINE_POSTERIORS = Table(
         Column("line_no", "int64", "a judgeable line"),
         Column("posterior", "float64", "q_l = P(line correct | verdicts)"),
         Column("log_odds", "float64", "log(q_l / (1 - q_l))"),
+        Column("evidence", "float64", "what the verdicts on the line itself add to its log-odds"),
         Column("n_ok", "int64", "kept annotators who judged the line correct"),
         Column("n_wrong", "int64", "kept annotators who marked the line wrong"),
     ),
@@ -206,7 +216,7 @@ SCORES = Table(
         Column("aligned_score_low", "float64", "lower end of the posterior of the fraction of correct lines"),
         Column("aligned_score_high", "float64", "upper end"),
         Column("n_correct_sd", "float64", "posterior standard deviation of the number of correct lines"),
-        Column("p_all_correct", "float64", "prod_l q_l"),
+        Column("p_all_correct", "float64", "P(all lines correct | verdicts)"),
         Column("is_truncated", "bool", "True: the program was cut at the token limit"),
         Column("reward", "float64", "what PPO adds at the last token: the chosen score, less the truncation penalty"),
         Column("rank", "int64", "consensual ranking within the problem by reward; 1 is best, ties share the rank"),
@@ -219,7 +229,7 @@ BENCHMARK_SAMPLES = Table(
     "one program written for one benchmark problem, with its verdict",
     ("policy", "problem_id", "sample_no"),
     (
-        Column("benchmark", "string", "humaneval | mbpp"),
+        Column("benchmark", "string", "humaneval | mbpp | sql"),
         Column("protocol", "string", "id of the protocol"),
         Column("policy", "string", "base, or the round that trained it"),
         Column("policy_id", "string", "the policy's full name"),
@@ -285,8 +295,9 @@ def markdown(paths: dict[str, str]) -> str:
 class Program(NamedTuple):
     """A program to be run against tests.
 
-    `code` is the candidate, whole (a header and its completion are joined before). `tests` are run in order, each in
-    the namespace that `code` and then `setup_code` made; the first that fails decides the verdict.
+    `code` is the candidate, whole (a header and its completion are joined before). `tests` are run in order: of
+    Python, each in the namespace that `code` and then `setup_code` made; of SQL, each on a database of its own that
+    `setup_code` and the test make. The first that fails decides the verdict.
     """
 
     program_id: str
@@ -294,6 +305,14 @@ class Program(NamedTuple):
     entry_point: str
     setup_code: str
     tests: tuple[str, ...]
+    language: str = "python"
+
+
+def program_of(problem: Mapping[str, Any], code: str, program_id: str) -> Program:
+    """The whole program `code` with the tests of `problem`, a row of PROBLEMS."""
+    return Program(
+        program_id, code, problem["entry_point"], problem["setup_code"], tuple(problem["tests"]), problem["language"]
+    )
 
 
 class Verdict(NamedTuple):

@@ -39,6 +39,7 @@ TABLE_PATHS: dict[str, str] = {
     "ppo_steps": "data/rounds/{round}/ppo_steps.parquet",
     "humaneval": "data/tables/humaneval/{round}.parquet",
     "mbpp": "data/tables/mbpp/{round}.parquet",
+    "sql": "data/tables/sql/{round}.parquet",
 }
 """Where each table lies below the project's root; `{round}` is a round's name, and that of the policy it trained.
 
@@ -52,6 +53,7 @@ _SHARED = {
     "known_verdicts": "validated",
     "humaneval": "benchmark_samples",
     "mbpp": "benchmark_samples",
+    "sql": "benchmark_samples",
 }
 
 
@@ -100,6 +102,14 @@ def fsync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def json_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One dict a row, None for what is missing."""
+    import pandas as pd
+
+    rows = frame.to_dict("records")
+    return [{str(name): None if pd.isna(value) else value for name, value in row.items()} for row in rows]
 
 
 def write_json(path: Path, value: Any) -> None:

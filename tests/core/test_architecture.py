@@ -15,7 +15,7 @@ from crlhf.stages import PER_POLICY, PER_ROUND, STAGES
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "crlhf"
 ROOMS = ("annotations", "crowd", "reliability", "rewards", "policy", "evaluation")
-CORE = {"schema", "params", "lines", "store", "errors", "progress", "fetch", "launch"}
+CORE = {"schema", "params", "lines", "languages", "store", "errors", "progress", "fetch", "launch"}
 FORBIDDEN = {"dagster", "mlflow", "dvc"}
 
 

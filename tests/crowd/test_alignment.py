@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crlhf.crowd.alignment import align_with_closest
+from crlhf.languages import python
 
 GOOD = """def total(items, limit):
     result = 0
@@ -16,7 +17,7 @@ GOOD = """def total(items, limit):
 
 
 def marked(code: str, *others: str) -> tuple[int, ...]:
-    found = align_with_closest(code, others, "total")
+    found = align_with_closest(code, others, "total", python)
     assert found is not None
     return found.line_nos
 
@@ -29,7 +30,9 @@ def test_a_wrong_variable_shows_although_all_names_are_others() -> None:
 def test_layout_comments_and_quotes_do_not_count() -> None:
     code = "# sum\n\ndef total( items,limit ):\n  result=0\n  for item in items:  # each\n    if item<limit:\n"
     assert marked(code + "      result -= item\n  return result", GOOD) == (7,)
-    found = align_with_closest("def total(a):\n    return a != 'x'", ['def total(a):\n    return a == "x"'], "total")
+    found = align_with_closest(
+        "def total(a):\n    return a != 'x'", ['def total(a):\n    return a == "x"'], "total", python
+    )
     assert found == ((2,), 0.5)  # one of two lines matches: 2 * 1 / 4
 
 
@@ -66,4 +69,4 @@ def test_swapped_parameters_are_decided_by_their_places_in_the_header() -> None:
 @pytest.mark.parametrize("others", [[], ["def other(a):\n    return a"], [GOOD]])
 def test_a_comparison_that_says_nothing_gives_none(others: list[str]) -> None:
     # no program; no line in common; every line matches
-    assert align_with_closest(GOOD.replace("result", "r"), others, "total") is None
+    assert align_with_closest(GOOD.replace("result", "r"), others, "total", python) is None

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from crlhf.crowd.honeypots import make_honeypots
-from crlhf.lines import judgeable_lines
+from crlhf.languages.python import judgeable_lines
 from crlhf.params import HoneypotsParams
 from crlhf.schema import ITEMS, LINE_TRUTHS, Program, Verdict
 from crlhf.store import to_arrow
@@ -63,7 +63,7 @@ def problem_rows() -> pd.DataFrame:
         {"problem_id": problem_id, "kind": "description", "reference": code, "tests": tests}
         for problem_id, (code, tests) in REFERENCES.items()
     ]
-    return pd.DataFrame(rows).assign(entry_point="", setup_code="")
+    return pd.DataFrame(rows).assign(entry_point="", setup_code="", language="python")
 
 
 @pytest.fixture(name="completions")

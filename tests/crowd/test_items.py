@@ -5,10 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from crlhf.crowd.items import completion_items, join_items
+from crlhf.crowd.items import completion_items as items_of
+from crlhf.crowd.items import join_items
 from crlhf.lines import sha256_text
 from crlhf.schema import ITEMS
 from crlhf.store import to_arrow
+
+
+def completion_items(completions: pd.DataFrame) -> pd.DataFrame:
+    return items_of(completions, {"starter/1": "python"})
 
 
 def table(codes: dict[str, str]) -> pd.DataFrame:

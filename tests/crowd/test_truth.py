@@ -20,6 +20,7 @@ PROBLEMS = pd.DataFrame(
     [
         {
             "problem_id": "starter/1",
+            "language": "python",
             "kind": "description",
             "entry_point": "f",
             "setup_code": "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crlhf.crowd.wrong_lines import WrongLines, find_wrong_lines
+from crlhf.languages import python
 from crlhf.schema import Verdict
 
 GOOD = "def f(a, b):\n    c = a + b\n    return c\n"
@@ -17,7 +18,7 @@ def verdict(kind: str, line_no: int | None = None) -> Verdict:
 def found(
     code: str, kind: str, line_no: int | None = None, finish: str = "stop", others: tuple[str, ...] = (GOOD,)
 ) -> WrongLines:
-    return find_wrong_lines(code, verdict(kind, line_no), finish, others, "f")
+    return find_wrong_lines(code, verdict(kind, line_no), finish, others, "f", python)
 
 
 def test_a_program_that_passes_has_no_wrong_line() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crlhf.evaluation.code_shingles import code_shingles, code_tokens
+from crlhf.evaluation.code_shingles import code_shingles
 from crlhf.evaluation.description_terms import description_terms, words
 from crlhf.evaluation.near_duplicates import near_duplicates, similarities
 from crlhf.evaluation.problems import load_humaneval, load_mbpp, load_starter
+from crlhf.languages.python import shape_tokens
 from crlhf.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,9 @@ def problem(problem_id, prompt, reference="", kind="description", entry_point="f
 
 
 def frame(*rows):
-    return pd.DataFrame(rows, columns=["problem_id", "kind", "prompt", "reference", "entry_point"])
+    return pd.DataFrame(rows, columns=["problem_id", "kind", "prompt", "reference", "entry_point"]).assign(
+        language="python"
+    )
 
 
 def sanitized(path):
@@ -197,8 +200,8 @@ def test_header_is_compared_by_its_docstring_without_examples():
 
 
 def test_program_that_does_not_parse_is_compared_by_its_text():
-    assert code_tokens("print x if y") == ["print", "V", "if", "V"]
-    assert code_tokens("def f(a):\n    return sorted(a)[0]") == [
+    assert shape_tokens("print x if y") == ["print", "V", "if", "V"]
+    assert shape_tokens("def f(a):\n    return sorted(a)[0]") == [
         "def",
         "V",
         "V",
@@ -213,7 +216,7 @@ def test_program_that_does_not_parse_is_compared_by_its_text():
 
 def test_own_names_are_masked_and_foreign_ones_kept():
     code = "import re\n\n\ndef find(text):\n    hit = re.search('a', text)\n    return hit.group()\n"
-    assert code_tokens(code) == (
+    assert shape_tokens(code) == (
         ["def", "V", "V", "V", "=", "re", ".", "search", "'a'", "V", "return", "V", ".", "group"]
     )
 

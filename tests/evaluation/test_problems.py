@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from crlhf.errors import InputError, IntegrityError, MissingInputError
 from crlhf.evaluation import mbpp_file
-from crlhf.evaluation.problems import find_entry_point, find_mbpp, load_humaneval, load_mbpp, load_starter
+from crlhf.evaluation.problems import find_mbpp, load_humaneval, load_mbpp, load_starter
+from crlhf.languages.python import find_entry_point
 from crlhf.schema import PROBLEMS
 from crlhf.store import to_arrow
 

@@ -6,6 +6,7 @@ from crlhf.evaluation.protocols import PROTOCOLS, Protocol, get_protocol, prompt
 HEADER = {
     "problem_id": "humaneval/0",
     "source": "humaneval",
+    "language": "python",
     "kind": "header",
     "prompt": '\nimport math\n\n\ndef helper(x):\n    return x\n\n\ndef f(x):\n    """ Add one. {x} """\n',
     "entry_point": "f",
@@ -19,6 +20,7 @@ def description(number=11, source="mbpp", **changes):
     row = {
         "problem_id": f"{source}/{number}",
         "source": source,
+        "language": "python",
         "kind": "description",
         "prompt": f"Write task {number}.",
         "entry_point": "f",
@@ -174,4 +176,5 @@ HASHES = {
     "mbpp/incoder0-v1": "b0295c1a4f47",
     "mbpp/orig3-v1": "1e27903ad525",
     "mbpp/paper-crlhf-v1": "97dff5c20ab3",
+    "sql/sqlite-v1": "294a08a5bf8a",
 }

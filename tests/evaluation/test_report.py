@@ -16,6 +16,12 @@ def score(benchmark, policy, value, low, high):
     }  # fmt: skip
 
 
+BINS = pd.DataFrame(
+    [[0.0, 0.1, 20, 0.05, 0.1, 0.0, 0.2], [0.9, 1.0, 5, 0.95, 0.8, 0.6, 1.0]],
+    columns=["low", "high", "n", "mean_probability", "share_true", "share_low", "share_high"],
+)
+
+
 @pytest.fixture
 def findings():
     return Findings(
@@ -62,8 +68,60 @@ def findings():
 def tables():
     reliabilities = pd.DataFrame(
         [
-            ["a-1", "e", 0.9, 0.8, 0.95, 0.8, 0.6, 0.9, 0.95, 0.9, 0.99, "m", 1.0, -1.0, 9, 9, 3, True, "r"],
-            ["a-2", "e", 0.5, 0.4, 0.60, 0.1, 0.0, 0.3, 0.90, 0.8, 0.97, "m", 0.0, 0.0, 9, 9, 3, True, "r"],
+            [
+                "a-1",
+                "e",
+                0.9,
+                0.8,
+                0.95,
+                0.8,
+                0.6,
+                0.9,
+                0.95,
+                0.9,
+                0.99,
+                "m",
+                1.0,
+                -1.0,
+                9,
+                9,
+                3,
+                1,
+                1,
+                1,
+                1,
+                1,
+                1,
+                True,
+                "r",
+            ],
+            [
+                "a-2",
+                "e",
+                0.5,
+                0.4,
+                0.60,
+                0.1,
+                0.0,
+                0.3,
+                0.90,
+                0.8,
+                0.97,
+                "m",
+                0.0,
+                0.0,
+                9,
+                9,
+                3,
+                1,
+                1,
+                1,
+                1,
+                1,
+                1,
+                True,
+                "r",
+            ],
         ],
         columns=list(RELIABILITIES.column_names),
     )
@@ -75,7 +133,7 @@ def tables():
     steps = pd.DataFrame(
         [[1, "score", 0.5], [2, "score", 0.6], [1, "kl_k3", None]], columns=list(PPO_STEPS.column_names)
     )
-    return reliabilities, scores, steps
+    return reliabilities, scores, steps, BINS
 
 
 def test_both_pages_tell_the_scores_with_intervals_subset_and_protocol(findings, tables):
@@ -104,7 +162,7 @@ def test_html_is_self_contained_and_escapes_names(findings, tables):
     assert "Model (dequantised) &lt;b&gt;" in html
     assert not re.search(r"<(script|link|img|iframe)\b", html)
     assert not re.search(r"""(src|href)=["'](https?:)?//""", html.replace("http://www.w3.org", ""))
-    assert html.count("<svg") == 4
+    assert html.count("<svg") == 5
 
 
 def test_a_pipe_cannot_break_a_markdown_table(findings, tables):
@@ -133,3 +191,28 @@ def test_a_run_without_benchmarks_says_so(findings, tables):
     html, markdown = render(findings, draw_figures([], *tables))
     assert "No benchmark was scored." in html
     assert "No benchmark was scored." in markdown
+
+
+def test_the_crowd_is_told_with_intervals_suspects_and_where_verdicts_are_wanted(findings, tables):
+    metrics = {"held_out/ece": 0.031, "held_out/ece_low": 0.02, "held_out/ece_high": 0.045, "n_lazy": 1}
+    told = findings._replace(
+        stages=findings.stages | {"reliabilities": {"metrics": metrics, "checks": []}},
+        suspects=[{"annotator_id": "a-2", "kind": "lazy", "evidence": "marked 0 of 90 lines | none", "strength": 4.0}],
+        next_verdicts=[
+            {
+                "completion_id": "d",
+                "n_annotators": 3,
+                "score_sd": 0.21,
+                "score_sd_next": 0.17,
+                "gain": 0.1,
+                "n_more": None,
+            }
+        ],
+    )
+    html, markdown = render(told, draw_figures(told.pairs, *tables))
+    assert "| expected calibration error | 0.031 [0.020, 0.045] |" in markdown
+    assert "| a-2 | lazy | marked 0 of 90 lines \\| none |" in markdown
+    assert "| d | 3 | 0.210 | 0.170 | more than 10 |" in markdown
+    assert "<td>a-2</td><td>lazy</td><td>marked 0 of 90 lines | none</td>" in html
+    assert "No annotator stands out" not in markdown
+    assert "No annotator stands out" in render(findings, draw_figures(findings.pairs, *tables))[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crlhf.evaluation.problems import load_starter
-from crlhf.lines import judgeable_lines
+from crlhf.languages.python import judgeable_lines
 
 STARTER = Path(__file__).resolve().parents[2] / "data" / "starter" / "problems.jsonl"
 

@@ -23,6 +23,7 @@ COPIED = (
     "src",
     "dagster_project",
     "data/starter",
+    "data/sql",
     "data/benchmarks",
     "data/annotations",
     "data/rounds/base",

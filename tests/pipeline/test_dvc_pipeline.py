@@ -59,7 +59,7 @@ def test_a_parameter_makes_the_stages_that_read_it_stale_and_no_other(repro, sec
 
 
 def test_what_follows_ppo_is_the_tuned_scores_and_the_report(repro):
-    assert repro.downstream("ppo@r1") == ["humaneval@r1", "mbpp@r1", "ppo@r1", "report", "scores"]
+    assert repro.downstream("ppo@r1") == ["humaneval@r1", "mbpp@r1", "ppo@r1", "report", "scores", "sql@r1"]
 
 
 def test_a_second_run_from_scratch_gives_the_same_bytes(repro, make_project):

@@ -2,14 +2,6 @@ import numpy as np
 import pytest
 
 from crlhf.reliability import estimate
-from crlhf.reliability.carry_over import strength_of
-from crlhf.reliability.honeypot_beta import BetaCounts
-
-
-def test_a_beta_distribution_is_found_again_from_its_mean_and_interval():
-    counts = BetaCounts(np.array([0.8, 3.0, 400.0]), np.array([2.0, 1.5, 30.0]))
-    low, high = counts.interval()
-    np.testing.assert_allclose(strength_of(counts.mean, high - low), counts.hits + counts.misses, rtol=1e-6)
 
 
 def rounds(make_tables):
@@ -55,3 +47,25 @@ def test_newcomers_and_tables_without_intervals_carry_nothing(make_tables, param
     assert estimate(second, items, params, earlier=blank).reliabilities.equals(alone)
     stranger = estimate(first, items, params).reliabilities.assign(annotator_id="someone else")
     assert estimate(second, items, params, earlier=stranger).reliabilities.equals(alone)
+
+
+def test_em_does_not_count_the_crowds_prior_again_in_every_round(make_tables, params):
+    # Eight rounds of one crowd, nothing forgotten: an annotator is known about as well as from all rounds at once.
+    rng = np.random.default_rng(0)
+    truth = {f"c{n:03d}": "".join(rng.choice(["x", "-"], 6, p=[0.3, 0.7])) for n in range(96)}
+    marks = {
+        (f"a{who}", name): "".join("x" if rng.random() < (0.75 if mark == "x" else 0.1) else "-" for mark in text)
+        for name, text in truth.items()
+        for who in range(8)
+    }
+    programs = {name: text if n % 3 == 0 else None for n, (name, text) in enumerate(truth.items())}
+    annotations, items = make_tables(programs, 6, marks)
+    params = params.model_copy(update={"estimator": "dawid_skene", "carry_over": 1.0})
+    number = annotations["completion_id"].str[1:].astype(int)
+    earlier = None
+    for part in range(8):
+        earlier = estimate(annotations[number % 8 == part], items, params, earlier=earlier).reliabilities
+    at_once = estimate(annotations, items, params).reliabilities
+    for name in ("sensitivity", "specificity"):
+        width = (earlier[f"{name}_high"] - earlier[f"{name}_low"]).mean()
+        assert width == pytest.approx((at_once[f"{name}_high"] - at_once[f"{name}_low"]).mean(), rel=0.25)

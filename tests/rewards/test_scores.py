@@ -58,7 +58,7 @@ def test_poisson_binomial_equals_the_sum_over_all_outcomes(q):
 def test_the_interval_is_the_binomial_one_when_lines_are_alike():
     from scipy.stats import binom
 
-    fraction = fraction_correct(np.full(20, 0.7))
+    fraction = fraction_correct(poisson_binomial(np.full(20, 0.7)))
     assert fraction.low == binom.ppf(0.025, 20, 0.7) / 20
     assert fraction.high == binom.ppf(0.975, 20, 0.7) / 20
 
@@ -67,13 +67,13 @@ def test_the_interval_covers_the_fraction_of_correct_lines():
     # Truth drawn from the posteriors themselves: a discrete central interval covers at least 95 %.
     rng = np.random.default_rng(5)
     q = rng.beta(2, 1, 30)
-    fraction = fraction_correct(q)
+    fraction = fraction_correct(poisson_binomial(q))
     drawn = (rng.random((20000, 30)) < q).mean(axis=1)
     assert 0.95 <= np.mean((drawn >= fraction.low) & (drawn <= fraction.high)) <= 0.985
 
 
 def test_certain_lines_have_no_uncertainty():
-    assert fraction_correct(np.array([1.0, 1.0, 0.0])) == (2 / 3, 2 / 3, 0.0)
+    assert fraction_correct(poisson_binomial(np.array([1.0, 1.0, 0.0]))) == (2 / 3, 2 / 3, 0.0)
 
 
 def test_ties_share_the_best_rank_and_are_named():

@@ -10,6 +10,7 @@ import yaml
 
 from crlhf.crowd.items import item_row, items_frame
 from crlhf.errors import IntegrityError, WaitingError
+from crlhf.languages import python
 from crlhf.stages.batches import FOLDER, LEDGER, read_ledger, write_batch
 from crlhf.stages.collection import (
     awaited_rounds,
@@ -43,7 +44,7 @@ def root(tmp_path, monkeypatch):
 
 def make_items(root, name):
     """Two completions, `<name>-c1` and `<name>-c2`, and a honeypot whose second line is wrong."""
-    rows = [item_row(f"{name}-{which}", "p/1", f"{CODE}  # {name} {which}") for which in ("c1", "c2", "pot")]
+    rows = [item_row(f"{name}-{which}", "p/1", f"{CODE}  # {name} {which}", python) for which in ("c1", "c2", "pot")]
     rows[2] |= {"is_honeypot": True, "wrong_line_nos": [2], "origin": "reference", "fault_kind": "x"}
     Store(root, name).write("items", items_frame(rows))
 
@@ -131,7 +132,7 @@ def test_new_items_open_the_round_anew(root):
     run(root, "annotations", "r1")
     make_items(root, "r1")
     assert closing(Store(root, "r1")) is not None  # the same items again
-    rows = [item_row(f"new-{which}", "p/1", CODE) for which in ("c1", "c2")]
+    rows = [item_row(f"new-{which}", "p/1", CODE, python) for which in ("c1", "c2")]
     Store(root, "r1").write("items", items_frame(rows))
     assert closing(Store(root, "r1")) is None
     with pytest.raises(WaitingError, match="0 of 2"):

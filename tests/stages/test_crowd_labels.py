@@ -47,7 +47,10 @@ def test_without_gold_the_orientation_is_said_to_be_assumed(tmp_path):
         ("task,label\na,1\n", r"l\.csv: column 'worker' is missing"),
         ("task,worker,label\na,w1,nan\n", r"l\.csv: row 1: the label is 'nan'"),
         ('task,worker,label\na,w1,1\n"b,w1,1\n', r"l\.csv: not readable as CSV"),
-        ("", r"l\.csv: not readable as CSV"),
+        ("", r"l\.csv: the file is empty"),
+        ("task,worker,label,label\na,w1,1,0\n", r"l\.csv: column 'label' is named twice"),
+        ("task,worker,label\na,w1,1,7\n", r"l\.csv: row 1 has more values"),
+        ("task,worker,label\na,w1,1\na,w2,1,7\n", r"l\.csv: not readable as CSV: .* line 3"),
     ],
 )
 def test_a_bad_file_is_named_with_row_and_rule_and_nothing_is_written(tmp_path, text, word):
@@ -62,5 +65,20 @@ def test_a_missing_file_and_an_unknown_method_are_named(tmp_path):
     with pytest.raises(InputError, match="choose one of dawid_skene"):
         aggregate_files(write(tmp_path, "l.csv", LABELS), None, "mean", tmp_path / "out")
     bad_gold = write(tmp_path, "gold.csv", "task,label\n01,1\n01,1\n")
-    with pytest.raises(InputError, match=r"gold\.csv: gold: task '01' is listed twice"):
+    with pytest.raises(InputError, match=r"gold\.csv: row 2: task '01' is listed twice"):
         aggregate_files(write(tmp_path, "l.csv", LABELS), bad_gold, "dawid_skene", tmp_path / "out")
+
+
+def test_a_byte_order_mark_windows_lines_repeated_labels_and_unknown_gold_are_read_and_said(tmp_path):
+    text = "\ufefftask,worker,label\r\na,w1,1\r\na,w2,0\r\nb,w1,1\r\nb,w1,1\r\n"
+    gold = write(tmp_path, "gold.csv", "task,label\nzz,1\na,1\n")
+    said = aggregate_files(write(tmp_path, "l.csv", text), gold, "dawid_skene", tmp_path / "out")
+    assert "1 labels repeat a task and worker (row 4 is the first); all of them count." in said
+    assert "1 of 2 gold tasks have no label and are ignored, 'zz' first." in said
+    posteriors = pd.read_csv(tmp_path / "out" / "posteriors.csv")
+    assert posteriors["task"].tolist() == ["a", "b"]
+
+
+def test_a_file_with_a_header_only_gives_tables_with_a_header_only(tmp_path):
+    aggregate_files(write(tmp_path, "l.csv", "task,worker,label\n"), None, "dawid_skene", tmp_path / "out")
+    assert (tmp_path / "out" / "posteriors.csv").read_text() == "task,probability\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crlhf.commands import crowd, data, project, rounds, scores
+from crlhf.commands import crowd, data, page, project, rounds, scores
 
 VERBS: tuple[click.Command, ...] = (
     project.schema,
@@ -22,5 +22,8 @@ VERBS: tuple[click.Command, ...] = (
     scores.paper_table,
     rounds.rounds,
     rounds.close,
+    page.serve,
+    page.collect,
+    page.page,
 )
 """Every verb; a module of this package holds those of one subject."""

@@ -1,98 +1,13 @@
-"""Single-fault injection: a Python program with one line spoilt in one of the ways in which programmers spoil lines.
-
-Places for a fault are found in the syntax tree; the fault itself is made in the text of one line, so formatting,
-comments and the number of lines stay, and the spoilt program parses. Whether a fault can be *noticed* is not decided
-here: a changed comparison may never matter. `honeypots` runs the program and keeps what provably fails a test.
-
-The kinds follow mutation operators of Offutt et al. (doi:10.1145/227607.227610: arithmetic, relational and logical
-operator, constant and scalar-variable replacement, statement faults), and mistakes seen in generated Python: a bound
-one off, a return inside the loop, a sort the wrong way round, a forgotten accumulation.
-
-Departs from the paper: it tells of completions with known errors, not how they are made.
-"""
+"""Which of the faults that can be made in a program are tried: kinds take turns."""
 
 from __future__ import annotations
 
-import ast
-import warnings
-from functools import lru_cache
-from typing import NamedTuple
-
 import numpy as np
 
-from crlhf.crowd.name_faults import name_edits
-from crlhf.crowd.operator_faults import operator_edits
-from crlhf.crowd.source import Source, parse
-from crlhf.crowd.statement_faults import statement_edits
-from crlhf.lines import judgeable_lines
-
-FAULT_KINDS: tuple[str, ...] = (
-    "added_not",
-    "arithmetic_operator",
-    "boolean_operator",
-    "boundary_comparison",
-    "comparison_operator",
-    "dropped_call",
-    "dropped_condition",
-    "dropped_minus",
-    "dropped_not",
-    "indentation",
-    "index_shift",
-    "loop_control",
-    "membership",
-    "missing_accumulation",
-    "missing_return",
-    "range_bound",
-    "slice_bound",
-    "sort_order",
-    "swapped_arguments",
-    "swapped_operands",
-    "wrong_branch",
-    "wrong_call",
-    "wrong_constant",
-    "wrong_return",
-    "wrong_variable",
-)
+from crlhf.languages import Fault, Language
 
 
-class Fault(NamedTuple):
-    """A program with one fault: its code, the line the fault lies in, and the kind of the fault."""
-
-    code: str
-    line_no: int
-    kind: str
-
-
-def possible_faults(program: str) -> list[Fault]:
-    """Every single fault that this module can make in `program`, in the order of the text, each code once.
-
-    Each parses, compiles, has another syntax tree than `program`, and differs from it in one judgeable line. A
-    program that does not parse has none.
-    """
-    return list(_possible_faults(program))
-
-
-@lru_cache(maxsize=1024)
-def _possible_faults(program: str) -> tuple[Fault, ...]:
-    """Kept, since honeypots and the measurement of label noise ask for the faults of the same programs."""
-    source = Source.of(program)
-    if source is None:
-        return ()
-    judgeable = judgeable_lines(program)
-    own_tree = ast.dump(source.tree)
-    faults: dict[str, Fault] = {}
-    for node, function in source.visits():
-        edits = operator_edits(source, node) + name_edits(source, node, function) + statement_edits(source, node)
-        for edit in edits:
-            if edit.line_no not in judgeable or "\n" in edit.text:
-                continue
-            code = source.apply(edit)
-            if code not in faults and code != program and _is_another_program(code, own_tree, judgeable):
-                faults[code] = Fault(code, edit.line_no, edit.kind)
-    return tuple(sorted(faults.values(), key=lambda fault: fault.line_no))
-
-
-def inject_faults(program: str, seed: int | np.random.Generator, n: int) -> list[Fault]:
+def inject_faults(program: str, seed: int | np.random.Generator, n: int, language: Language) -> list[Fault]:
     """Up to `n` distinct single faults in `program`, drawn so that kinds vary as much as the program allows.
 
     Kinds take turns in a random order; within a kind each fault is as likely as the next. Fewer than `n` come back
@@ -100,7 +15,7 @@ def inject_faults(program: str, seed: int | np.random.Generator, n: int) -> list
     """
     rng = np.random.default_rng(seed)
     by_kind: dict[str, list[Fault]] = {}
-    for fault in possible_faults(program):
+    for fault in language.possible_faults(program):
         by_kind.setdefault(fault.kind, []).append(fault)
     queues: list[list[Fault]] = []
     for kind in sorted(by_kind):
@@ -111,17 +26,3 @@ def inject_faults(program: str, seed: int | np.random.Generator, n: int) -> list
         drawn += [queue.pop() for queue in queues]
         queues = [queue for queue in queues if queue]
     return drawn[:n]
-
-
-def _is_another_program(code: str, own_tree: str, judgeable: list[int]) -> bool:
-    """True when `code` compiles, does not have the syntax tree `own_tree`, and is judged on the same lines."""
-    tree = parse(code)
-    if tree is None or ast.dump(tree) == own_tree:
-        return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            compile(tree, "<program>", "exec")
-        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-            return False
-    return judgeable_lines(code) == judgeable

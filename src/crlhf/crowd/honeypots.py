@@ -27,10 +27,10 @@ import pandas as pd
 
 from crlhf.crowd.faults import inject_faults
 from crlhf.crowd.items import item_row, items_frame
-from crlhf.crowd.renaming import renamed
-from crlhf.lines import judgeable_lines, sha256_text
+from crlhf.languages import Language, get_language
+from crlhf.lines import sha256_text
 from crlhf.params import HoneypotsParams
-from crlhf.schema import LINE_TRUTHS, Program, Verdict
+from crlhf.schema import LINE_TRUTHS, Program, Verdict, program_of
 
 Run = Callable[[list[Program]], list[Verdict]]
 _MAX_FAULTS_PER_PROGRAM = 24
@@ -52,6 +52,7 @@ class _Candidate(NamedTuple):
     """A program that may become a honeypot; `line_no` is its wrong line, None for a correct one."""
 
     problem_id: str
+    language: Language
     code: str
     origin: str
     line_no: int | None
@@ -84,23 +85,23 @@ def make_honeypots(
     """
     rows = {str(row["problem_id"]): dict(row) for _, row in problems.iterrows() if row["kind"] == "description"}
     runner = _Runner(rows, run)
-    references = runner.passing([_correct(pid, row["reference"], "reference") for pid, row in rows.items()])
+    references = runner.passing([_correct(row, row["reference"], "reference") for row in rows.values()])
     passed = {verdict.program_id for verdict in verdicts if verdict.verdict == "pass"}
     own = zip(completions["completion_id"], completions["problem_id"], completions["code"], strict=True)
-    written = [_correct(pid, code, "completion") for cid, pid, code in own if cid in passed and pid in rows]
+    written = [_correct(rows[pid], code, "completion") for cid, pid, code in own if cid in passed and pid in rows]
     draft = _Draft(_pools(references, _distinct(written), seed), list(rows), set(completions["code"]), seed)
     made = _fill(draft, _wanted(params), runner)
     notes = _notes(made, params, len(rows) - len(references))
     return HoneypotsMade(*_tables(made, seed), params.n, len(made), runner.n_run, notes)
 
 
-def _correct(problem_id: str, code: str, origin: str) -> _Candidate:
-    return _Candidate(problem_id, code, origin, None, "none")
+def _correct(problem: dict[str, Any], code: str, origin: str) -> _Candidate:
+    return _Candidate(str(problem["problem_id"]), get_language(problem["language"]), code, origin, None, "none")
 
 
 def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
     """Candidates with a judgeable line, each code once."""
-    return list({candidate.code: candidate for candidate in candidates if judgeable_lines(candidate.code)}.values())
+    return list({one.code: one for one in candidates if one.language.judgeable_lines(one.code)}.values())
 
 
 def _pools(references: list[_Candidate], written: list[_Candidate], seed: int) -> dict[Group, list[_Candidate]]:
@@ -113,9 +114,9 @@ def _pools(references: list[_Candidate], written: list[_Candidate], seed: int) -
     }
     for base in [*references, *written]:
         rng = np.random.default_rng([seed, int(sha256_text(base.problem_id + "\n" + base.code)[:16], 16)])
-        for fault in inject_faults(base.code, rng, _MAX_FAULTS_PER_PROGRAM):
+        for fault in inject_faults(base.code, rng, _MAX_FAULTS_PER_PROGRAM, base.language):
             pools[True, base.origin].append(base._replace(code=fault.code, line_no=fault.line_no, kind=fault.kind))
-        code = renamed(base.code, rng)
+        code = base.language.renamed(base.code, rng)
         if code is not None and base.origin == "completion":
             pools[False, base.origin].append(base._replace(code=code))
     return pools
@@ -142,11 +143,10 @@ class _Runner:
 
     def verdicts(self, candidates: list[_Candidate]) -> list[str]:
         """The verdict on each candidate; a program without a verdict counts as a timeout, which proves nothing."""
-        programs = []
-        for number, candidate in enumerate(candidates):
-            row = self._rows[candidate.problem_id]
-            tests = tuple(row["tests"])
-            programs.append(Program(f"honeypot-{number}", candidate.code, row["entry_point"], row["setup_code"], tests))
+        programs = [
+            program_of(self._rows[candidate.problem_id], candidate.code, f"honeypot-{number}")
+            for number, candidate in enumerate(candidates)
+        ]
         self.n_run += len(programs)
         found = {verdict.program_id: verdict.verdict for verdict in self._run(programs)} if programs else {}
         return [found.get(program.program_id, "timeout") for program in programs]
@@ -237,7 +237,7 @@ def _tables(made: list[_Candidate], seed: int) -> tuple[pd.DataFrame, pd.DataFra
             "origin": candidate.origin,
             "fault_kind": candidate.kind,
         }
-        rows.append(item_row(honeypot_id, candidate.problem_id, candidate.code) | honeypot)
+        rows.append(item_row(honeypot_id, candidate.problem_id, candidate.code, candidate.language) | honeypot)
     items = items_frame(rows)
     truths = [
         (item["completion_id"], line_no, line_no in item["wrong_line_nos"], "honeypot")

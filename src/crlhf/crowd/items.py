@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from crlhf.lines import judgeable_lines, sha256_text
+from crlhf.languages import Language, get_language
+from crlhf.lines import sha256_text
 from crlhf.schema import ITEMS
 
 
-def item_row(completion_id: str, problem_id: str, code: str) -> dict[str, Any]:
+def item_row(completion_id: str, problem_id: str, code: str, language: Language) -> dict[str, Any]:
     """One row of ITEMS for a completion; a honeypot overwrites its last four columns."""
     return {
         "completion_id": completion_id,
         "problem_id": problem_id,
         "code": code,
         "code_sha256": sha256_text(code),
-        "line_nos": judgeable_lines(code),
+        "line_nos": language.judgeable_lines(code),
         "is_honeypot": False,
         "wrong_line_nos": None,
         "origin": "policy",
@@ -32,7 +34,7 @@ def items_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.sort_values("completion_id", kind="stable", ignore_index=True)
 
 
-def completion_items(completions: pd.DataFrame) -> pd.DataFrame:
+def completion_items(completions: pd.DataFrame, languages: Mapping[str, str]) -> pd.DataFrame:
     """The completions as items to be annotated.
 
     Completions without a judgeable line, such as the empty program, have nothing to annotate and are left out:
@@ -40,9 +42,10 @@ def completion_items(completions: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         completions: at least `completion_id`, `problem_id` and `code` of COMPLETIONS.
+        languages: problem_id -> language.
     """
     columns = zip(completions["completion_id"], completions["problem_id"], completions["code"], strict=True)
-    rows = [item_row(*values) for values in columns]
+    rows = [item_row(*values, get_language(languages[values[1]])) for values in columns]
     return items_frame([row for row in rows if row["line_nos"]])
 
 

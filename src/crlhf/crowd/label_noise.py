@@ -26,12 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from crlhf.crowd.alignment import align, local_names, plain_lines
-from crlhf.crowd.faults import Fault, inject_faults
+from crlhf.crowd.alignment import align
+from crlhf.crowd.faults import inject_faults
 from crlhf.crowd.honeypots import Run
 from crlhf.crowd.wrong_lines import WrongLines, find_wrong_lines
-from crlhf.lines import judgeable_lines, sha256_text
-from crlhf.schema import Program, Verdict
+from crlhf.languages import Fault, get_language
+from crlhf.lines import sha256_text
+from crlhf.schema import Verdict, program_of
 
 Z_95 = 1.959963984540054
 _RATES = (("exact", "n_exact", "n_faults"), ("precision", "n_found", "n_marked"), ("recall", "n_found", "n_faults"))
@@ -101,8 +102,7 @@ def label_noise(
     found: list[dict[str, Any]] = []
     for case in cases:
         programs = known[case.problem["problem_id"]]
-        entry_point = case.problem["entry_point"]
-        others = [program for program in programs if not _is_same(program, case.base, entry_point)]
+        others = [program for program in programs if not _is_same(program, case.base, case.problem)]
         found.append(_outcome("with_original", case, programs))
         if others:
             found.append(_outcome("without_original", case, others))
@@ -120,16 +120,13 @@ def _prove_faults(
     for row in rows:
         for base in known[row["problem_id"]]:
             rng = np.random.default_rng([seed, int(sha256_text(f"{row['problem_id']}\n{base}")[:16], 16)])
-            queues.append([(row, base, fault) for fault in inject_faults(base, rng, n)])
+            queues.append([(row, base, fault) for fault in inject_faults(base, rng, n, get_language(row["language"]))])
     queues = [queues[i] for i in np.random.default_rng(seed).permutation(len(queues))]
     waiting = [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
     cases: list[_Case] = []
     while waiting and len(cases) < n:
         batch, waiting = waiting[: n - len(cases)], waiting[n - len(cases) :]
-        programs = [
-            Program(f"fault-{i}", fault.code, row["entry_point"], row["setup_code"], tuple(row["tests"]))
-            for i, (row, _, fault) in enumerate(batch)
-        ]
+        programs = [program_of(row, fault.code, f"fault-{i}") for i, (row, _, fault) in enumerate(batch)]
         verdicts = {verdict.program_id: verdict for verdict in run(programs)}
         for program, (row, base, fault) in zip(programs, batch, strict=True):
             verdict = verdicts.get(program.program_id)
@@ -138,17 +135,16 @@ def _prove_faults(
     return cases
 
 
-def _is_same(program: str, base: str, entry_point: str) -> bool:
+def _is_same(program: str, base: str, problem: dict[str, Any]) -> bool:
     """True when two programs differ at most in layout and in names."""
-    lines, other = plain_lines(program), plain_lines(base)
-    found = align(lines, local_names(program, entry_point), other, local_names(base, entry_point))
-    return found.similarity == 1
+    return align(program, base, problem["entry_point"], get_language(problem["language"])).similarity == 1
 
 
 def _outcome(variant: str, case: _Case, others: Sequence[str]) -> dict[str, Any]:
     """Counts of one case under one variant."""
     fault = case.fault
-    wrong: WrongLines = find_wrong_lines(fault.code, case.verdict, "stop", others, case.problem["entry_point"])
+    language, entry_point = get_language(case.problem["language"]), case.problem["entry_point"]
+    wrong: WrongLines = find_wrong_lines(fault.code, case.verdict, "stop", others, entry_point, language)
     is_found = fault.line_no in wrong.line_nos
     return {
         "variant": variant,
@@ -157,7 +153,7 @@ def _outcome(variant: str, case: _Case, others: Sequence[str]) -> dict[str, Any]
         "n_exact": int(wrong.line_nos == (fault.line_no,)),
         "n_found": int(is_found),
         "n_marked": len(wrong.line_nos),
-        "n_lines": len(judgeable_lines(fault.code)),
+        "n_lines": len(language.judgeable_lines(fault.code)),
         "n_mislabelled": len(wrong.line_nos) + 1 - 2 * int(is_found),
     }
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from crlhf.crowd.label_noise import LabelNoise, label_noise
 from crlhf.crowd.wrong_lines import WrongLines, find_wrong_lines
-from crlhf.lines import judgeable_lines
+from crlhf.languages import get_language
 from crlhf.schema import LINE_TRUTHS, Verdict
 
 __all__ = ["LabelNoise", "WrongLines", "find_wrong_lines", "label_noise", "line_truths", "passing_programs"]
@@ -54,7 +54,9 @@ def line_truths(completions: pd.DataFrame, problems: pd.DataFrame, verdicts: Seq
         if completion_id not in by_id or problem_id not in by_problem:
             raise ValueError(f"completion {completion_id} of problem {problem_id} has no verdict or no problem")
         problem = by_problem[problem_id]
+        language = get_language(problem["language"])
         others = passing.get(problem_id, []) + [problem["reference"]] * (problem["kind"] == "description")
-        wrong = find_wrong_lines(code, by_id[completion_id], str(row.finish_reason), others, problem["entry_point"])
-        rows += [(completion_id, no, no in wrong.line_nos, wrong.method) for no in judgeable_lines(code)]
+        verdict, finish_reason = by_id[completion_id], str(row.finish_reason)
+        wrong = find_wrong_lines(code, verdict, finish_reason, others, problem["entry_point"], language)
+        rows += [(completion_id, no, no in wrong.line_nos, wrong.method) for no in language.judgeable_lines(code)]
     return pd.DataFrame(rows, columns=list(LINE_TRUTHS.column_names)).astype({"line_no": "int64", "is_wrong": "bool"})

@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from crlhf.evaluation.code_shingles import code_shingles, code_tokens
+from crlhf.evaluation.code_shingles import code_shingles
 from crlhf.evaluation.description_terms import description_terms
+from crlhf.languages import get_language
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,11 +97,16 @@ def similarities(problems: pd.DataFrame, benchmarks: pd.DataFrame) -> Similariti
         [description_terms(text) for text in _descriptions(problems)],
         [description_terms(text) for text in _descriptions(benchmarks)],
     )
-    tokens = [code_tokens(text) for text in problems["reference"].tolist()]
-    others = [code_tokens(text) for text in benchmarks["reference"].tolist()]
+    tokens, others = _shapes(problems), _shapes(benchmarks)
     code = _cosines([code_shingles(part) for part in tokens], [code_shingles(part) for part in others])
     code = code * np.minimum(1.0, np.minimum.outer(_lengths(tokens), _lengths(others)) / _TELLING_TOKENS)
     return Similarities(_calibrated(description, _SAME_DESCRIPTION), _calibrated(code, _SAME_CODE))
+
+
+def _shapes(problems: pd.DataFrame) -> list[Sequence[str]]:
+    """The tokens of each reference program, names of its own made alike."""
+    rows = zip(problems["language"].tolist(), problems["reference"].tolist(), strict=True)
+    return [get_language(language).shape_tokens(code) for language, code in rows]
 
 
 def _descriptions(problems: pd.DataFrame) -> list[str]:

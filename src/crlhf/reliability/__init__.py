@@ -2,6 +2,7 @@
 
 from crlhf.reliability.carry_over import remembered
 from crlhf.reliability.comparison import Comparison, compare_estimators
+from crlhf.reliability.diagnosis import Diagnosis, diagnose
 from crlhf.reliability.diagnostics import Calibration, calibration_of, krippendorff_alpha
 from crlhf.reliability.door import METHODS, Aggregated, aggregate_labels
 from crlhf.reliability.estimators import estimate
@@ -16,10 +17,12 @@ __all__ = [
     "BetaCounts",
     "Calibration",
     "Comparison",
+    "Diagnosis",
     "Estimate",
     "aggregate_labels",
     "calibration_of",
     "compare_estimators",
+    "diagnose",
     "estimate",
     "find_suspects",
     "krippendorff_alpha",

@@ -1,8 +1,8 @@
 """A temperature against the overconfidence of naive Bayes.
 
 Hard lines make many annotators err together, so verdicts are not independent given the truth and posteriors are too
-sure. The evidence `x_l` (sum of the log-likelihood ratios) is multiplied by one temperature `T`, usually below 1, and
-honeypots may shift the log-odds by a small `b`:
+sure. The evidence `x_l` (sum of the log-likelihood ratios) is multiplied by one temperature `T`, at most 1 (above it
+only honeypots that are easier than other lines could bring it), and honeypots may shift the log-odds by a small `b`:
 
     P(l wrong) = sigmoid(logit(pi) + b + T * x_l).
 
@@ -29,9 +29,9 @@ from crlhf.reliability.honeypot_beta import BetaCounts
 from crlhf.reliability.labels import Labels
 from crlhf.reliability.verdicts import Floats
 
-LOWEST, HIGHEST = 0.05, 1.5
+LOWEST, HIGHEST = 0.05, 1.0
 _RELATIVE_SD = 0.5  # of the prior of T around what the pseudo-likelihood says
-_SHIFT_SD = 0.3
+_SHIFT_SD = 0.1  # honeypots may be easier than other lines: they hardly move the base rate
 _WORTH = 2.0  # nats by which a temperature must beat 1 before it is believed
 _SAMPLE = 100_000  # verdicts that the pseudo-likelihood looks at
 

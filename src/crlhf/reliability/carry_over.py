@@ -1,11 +1,9 @@
 """Reliability carried over between batches and rounds: yesterday's posterior is today's prior, with forgetting.
 
-An annotator's Beta posterior `Beta(a, b)` of the last round, learned from the prior `Beta(a0, b0)`, enters this round
-as the counts `keep * (a - a0, b - b0)`: with `keep = 1` two rounds equal one round with all the data, with `keep = 0`
-nothing is remembered, and in between evidence that is `t` rounds old counts `keep**t` (exponential forgetting; power
-priors of Ibrahim & Chen 2000, doi:10.1214/ss/1009212673).
-
-A table of reliabilities holds means and intervals; the counts are those of the Beta distribution that has them.
+A table of reliabilities keeps the hits `h` and misses `m` behind each posterior, without the prior, so that no prior is
+counted twice. They enter this round as `keep * (h, m)`: with `keep = 1` two rounds equal one round with all the data,
+with `keep = 0` nothing is remembered, and in between evidence that is `t` rounds old counts `keep**t` (exponential
+forgetting; power priors of Ibrahim & Chen 2000, doi:10.1214/ss/1009212673).
 
 Departs from the paper (arXiv:2503.15129): the paper does not say what becomes of reliabilities between rounds.
 """
@@ -19,42 +17,29 @@ import numpy.typing as npt
 
 from crlhf.params import ReliabilityParams
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts, prior_belief
-from crlhf.reliability.verdicts import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def carried_belief(earlier: pd.DataFrame, annotator_ids: npt.NDArray[np.object_], prior: Belief, keep: float) -> Belief:
-    """What earlier rounds say of today's annotators: extra hits and misses, without the prior's own.
+def carried_belief(earlier: pd.DataFrame, annotator_ids: npt.NDArray[np.object_], keep: float) -> Belief:
+    """What earlier rounds say of today's annotators: hits and misses, without any prior.
 
     Args:
-        earlier: schema RELIABILITIES of the last round. Rows without intervals carry nothing.
+        earlier: schema RELIABILITIES of the last round.
         annotator_ids: (A,) today's annotators; those not in `earlier` carry nothing.
-        prior: (A,) the prior that the last round began with.
         keep: share of the evidence that is kept, in [0, 1].
 
     Returns:
-        (A,) counts to add, never below 0.
+        (A,) counts to add.
     """
     rows = earlier.set_index("annotator_id").reindex(annotator_ids)
 
-    def extra(name: str, before: BetaCounts) -> BetaCounts:
-        mean = rows[name].to_numpy(np.float64)
-        width = (rows[f"{name}_high"] - rows[f"{name}_low"]).to_numpy(np.float64)
-        usable = np.isfinite(mean) & np.isfinite(width)
-        hits, misses = np.zeros(len(mean)), np.zeros(len(mean))
-        if usable.any() and keep > 0:
-            strength = strength_of(mean[usable], width[usable])
-            hits[usable] = np.maximum(mean[usable] * strength - before.hits[usable], 0)
-            misses[usable] = np.maximum((1 - mean[usable]) * strength - before.misses[usable], 0)
-        return BetaCounts(keep * hits, keep * misses)
+    def kept(name: str) -> BetaCounts:
+        counts = rows[[f"{name}_hits", f"{name}_misses"]].fillna(0.0).to_numpy(np.float64)
+        return BetaCounts(keep * counts[:, 0], keep * counts[:, 1])
 
-    return Belief(
-        extra("accuracy", prior.accuracy),
-        extra("sensitivity", prior.sensitivity),
-        extra("specificity", prior.specificity),
-    )
+    return Belief(kept("accuracy"), kept("sensitivity"), kept("specificity"))
 
 
 def remembered(earlier: pd.DataFrame, today: pd.DataFrame, params: ReliabilityParams) -> pd.DataFrame:
@@ -66,7 +51,7 @@ def remembered(earlier: pd.DataFrame, today: pd.DataFrame, params: ReliabilityPa
         params: the prior, and the share of older evidence that is kept.
 
     Returns:
-        Schema RELIABILITIES by annotator_id. Rows without intervals carry nothing and stay as they are.
+        Schema RELIABILITIES by annotator_id. Rows without intervals keep their rates.
     """
     import pandas as pd
 
@@ -74,8 +59,9 @@ def remembered(earlier: pd.DataFrame, today: pd.DataFrame, params: ReliabilityPa
     if away.empty:
         return today
     prior = prior_belief(params, len(away))
-    older = carried_belief(away, away["annotator_id"].to_numpy(object), prior, params.carry_over)
+    older = carried_belief(away, away["annotator_id"].to_numpy(object), params.carry_over)
     for name, before, extra in zip(("accuracy", "sensitivity", "specificity"), prior, older, strict=True):
+        away[f"{name}_hits"], away[f"{name}_misses"] = extra.hits, extra.misses
         counts = BetaCounts(before.hits + extra.hits, before.misses + extra.misses)
         has_interval = away[f"{name}_low"].notna()
         for column, values in zip(
@@ -85,15 +71,3 @@ def remembered(earlier: pd.DataFrame, today: pd.DataFrame, params: ReliabilityPa
     away["n_verdicts"] = away["n_honeypot_verdicts"] = away["n_honeypots"] = 0
     away["reason"] = "took no part in the last round: known from earlier rounds"
     return pd.concat([today, away], ignore_index=True).sort_values("annotator_id", ignore_index=True)
-
-
-def strength_of(mean: Floats, width: Floats) -> Floats:
-    """`a + b` of the Beta distribution with this mean whose central 95 % interval has this width, by bisection."""
-    low, high = np.full(len(mean), 1e-2), np.full(len(mean), 1e9)
-    for _ in range(80):
-        middle = np.sqrt(low * high)
-        ends = BetaCounts(mean * middle, (1 - mean) * middle).interval()
-        is_too_wide = ends[1] - ends[0] > width
-        low, high = np.where(is_too_wide, middle, low), np.where(is_too_wide, high, middle)
-    strength: Floats = np.sqrt(low * high)
-    return strength

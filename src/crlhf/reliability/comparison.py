@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crlhf.params import ReliabilityParams
+from crlhf.reliability.bootstrap import calibration_with_intervals, log_losses, measured, sums_by
 from crlhf.reliability.calibration import logit, sigmoid
-from crlhf.reliability.diagnostics import Calibration, calibration_of
 from crlhf.reliability.estimators import find
 from crlhf.reliability.labels import Labels, labels_of
 from crlhf.reliability.verdicts import UNKNOWN, Floats, code_verdicts
@@ -39,8 +39,9 @@ class Comparison(NamedTuple):
     """What a comparison gives.
 
     Attributes:
-        table: one row for each estimator: estimator, coins, n_lines, n_honeypots, accuracy, recall (share of wrong
-            lines found), log_loss, brier, ece.
+        table: one row for each estimator: estimator, coins, n_lines, n_honeypots, recall (share of wrong lines found),
+            and accuracy, log_loss, brier, ece and log_loss_difference (to the first row, on the same lines), each with
+            the ends of its 95 % interval over honeypots in `_low` and `_high`.
         diagrams: columns of `Calibration.bins` with estimator and coins, for reliability diagrams.
     """
 
@@ -64,27 +65,34 @@ def compare_estimators(
 
     labels = labels_of(code_verdicts(annotations, items), params.line_correlation)
     lines = np.flatnonzero(labels.is_known)
-    n_honeypots = len(np.unique(labels.completion[lines]))
-    rows, bins = [], []
-    for estimator, coins in ESTIMATORS if n_honeypots >= 2 else ():
+    honeypots, group = np.unique(labels.completion[lines], return_inverse=True)
+    is_wrong = labels.is_wrong[lines]
+    rows: list[dict[str, object]] = []
+    bins = []
+    first: Floats | None = None
+    for estimator, coins in ESTIMATORS if len(honeypots) >= 2 else ():
         varied = params.model_copy(update={"estimator": estimator, "coins": coins})
         posterior = held_out_posteriors(labels, varied, n_folds=n_folds, seed=seed)
-        is_wrong = labels.is_wrong[lines]
-        found: Calibration = calibration_of(posterior, is_wrong)
-        name = {"estimator": estimator, "coins": coins}
+        losses = log_losses(posterior, is_wrong)
+        first = losses if first is None else first
+        measures, diagram = calibration_with_intervals(posterior, is_wrong, group, np.random.default_rng(seed))
+        sums = sums_by(group, (losses - first, np.ones(len(lines))))
+        measures["log_loss_difference"] = measured(sums, lambda s: s[:, 0] / s[:, 1], np.random.default_rng(seed))
         rows.append(
             {
-                **name,
-                "n_lines": found.n,
-                "n_honeypots": n_honeypots,
-                "accuracy": found.accuracy,
+                "estimator": estimator,
+                "coins": coins,
+                "n_lines": len(lines),
+                "n_honeypots": len(honeypots),
                 "recall": float((posterior[is_wrong == 1] > 0.5).mean()) if is_wrong.any() else np.nan,
-                "log_loss": found.log_loss,
-                "brier": found.brier,
-                "ece": found.ece,
+                **{
+                    f"{measure}{end}": value
+                    for measure, one in measures.items()
+                    for end, value in zip(("", "_low", "_high"), one, strict=True)
+                },
             }
         )
-        bins.append(found.bins.assign(estimator=estimator, coins=coins))
+        bins.append(diagram.assign(estimator=estimator, coins=coins))
     return Comparison(pd.DataFrame(rows), pd.concat(bins, ignore_index=True) if bins else pd.DataFrame())
 
 

@@ -1,15 +1,18 @@
 """The prior of an annotator's sensitivity and specificity, learned from the whole crowd (empirical Bayes).
 
 A crowd is a mixture of kinds of annotators: experts, lazy ones, coin flippers, adversaries. The prior is a mixture of
-Beta kernels at fixed places `m_k` in (0, 1), all of the same strength `nu`; only their weights `pi` are learned:
+Beta kernels at fixed places `m_k` in (0, 1) with fixed strengths `nu_k`; only their weights `pi` are learned:
 
-    two coins: sum_jk pi_jk Beta(sens; nu m_j, nu (1 - m_j)) Beta(spec; nu m_k, nu (1 - m_k)),
-    one coin:  sum_k  rho_k Beta(p; nu m_k, nu (1 - m_k)) with sens = spec = p.
+    two coins: sum_jk pi_jk Beta(sens; nu_j m_j, nu_j (1 - m_j)) Beta(spec; nu_k m_k, nu_k (1 - m_k)),
+    one coin:  sum_k  rho_k Beta(p; nu_k m_k, nu_k (1 - m_k)) with sens = spec = p.
 
-Both parts are in the mixture, so a crowd of one-coin annotators is recognised as one. Given an annotator's (soft) hits
-and misses the posterior is again a mixture, whose first two moments are matched by one Beta distribution: every M-step
-of EM has pseudo-counts, more of them for annotators of whom little is known. The weights are the posterior mean under
-a Dirichlet prior around the params' own Beta distributions (one EM step for the weights in each call).
+Wide kernels (`nu = 20`) stand for groups whose members differ; three spikes (`nu = 300`) for kinds that are alike: coin
+flippers (0.5), annotators who mark nothing or everything. Narrower kernels would follow the crowd more closely and make
+the intervals too short. Two coins and one are both in the mixture, so a crowd of one-coin annotators is recognised as
+one. Given an annotator's (soft) hits and misses the posterior is again a mixture, whose first two moments are matched
+by one Beta distribution: every M-step of EM has pseudo-counts, more of them for annotators of whom little is known. The
+weights are the posterior mean under a Dirichlet prior around the params' own Beta distributions (one EM step for the
+weights in each call).
 
 Source: Robbins' empirical Bayes with a nonparametric prior (Laird 1978, doi:10.1080/01621459.1978.10480103); groups of
 annotators as in Venanzi et al. 2014, "Community-based Bayesian Aggregation Models", doi:10.1145/2566486.2567989.
@@ -24,8 +27,15 @@ import numpy as np
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts
 from crlhf.reliability.verdicts import Floats
 
-_CENTRES = np.array([0.01, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99])
-_NU = 12.0
+_FAMILIES = (  # strength nu of the kernels, their places, and their share before the crowd is seen
+    (20.0, np.r_[0.003, 0.01, 0.03, 0.06, np.arange(2, 19) / 20, 0.94, 0.97, 0.99, 0.997], 0.9),
+    (300.0, np.array([0.003, 0.5, 0.997]), 0.1),
+)
+_CENTRES = np.concatenate([places for _, places, _ in _FAMILIES])  # (K,)
+_NU = np.concatenate([np.full(len(places), nu) for nu, places, _ in _FAMILIES])
+_STRENGTHS = np.array([nu for nu, _, _ in _FAMILIES])  # (F,)
+_FAMILY_OF = np.repeat(np.arange(len(_FAMILIES)), [len(places) for _, places, _ in _FAMILIES])  # (K,)
+_STARTS = np.searchsorted(_FAMILY_OF, np.arange(len(_FAMILIES)))  # (F,) where each family begins
 _SHARE_TIED = 0.4
 _STRENGTH = 5.0  # annotators that the Dirichlet prior of the kernels' weights counts as
 
@@ -89,9 +99,12 @@ def _discretised(counts: Pair) -> Floats:
     """Weights of the kernels that stand for `Beta(a, b)`: its density times the width of each kernel's cell, (K,)."""
     from scipy.stats import beta
 
-    weights: Floats = beta.pdf(_CENTRES, *counts) * np.gradient(_CENTRES)
-    weights /= weights.sum()
-    return weights
+    def part(places: Floats, share: float) -> Floats:
+        weights: Floats = beta.pdf(places, *counts) * np.gradient(places)
+        weights *= share / weights.sum()
+        return weights
+
+    return np.concatenate([part(places, share) for _, places, share in _FAMILIES])
 
 
 def _log_evidence(hits: Floats, misses: Floats) -> Floats:
@@ -99,7 +112,7 @@ def _log_evidence(hits: Floats, misses: Floats) -> Floats:
     from scipy.special import betaln, gammaln
 
     a, b = _NU * _CENTRES, _NU * (1 - _CENTRES)
-    total = gammaln(_NU + hits + misses)[:, None]
+    total: Floats = gammaln(_STRENGTHS + (hits + misses)[:, None])[:, _FAMILY_OF]
     evidence: Floats = gammaln(a + hits[:, None]) + gammaln(b + misses[:, None]) - total - betaln(a, b)
     return evidence
 
@@ -107,15 +120,20 @@ def _log_evidence(hits: Floats, misses: Floats) -> Floats:
 def _matched(*parts: tuple[Floats, Floats, Floats]) -> BetaCounts:
     """The Beta distribution with the mean and variance of a mixture of updated kernels.
 
+    A kernel with `a = nu m + h` and `a + b = nu + n` has the moments `a / (nu + n)` and `a (a + 1) / ((nu + n)
+    (nu + n + 1))`: sums over a family of one strength need the sums of 1, `nu m` and `(nu m)**2` only.
+
     Args:
         parts: (responsibilities (A, K), hits (A,), misses (A,)); the responsibilities of all parts add up to 1.
     """
     first: Floats = np.zeros(1)
     second: Floats = np.zeros(1)
     for share, hits, misses in parts:
-        a, b = _NU * _CENTRES + hits[:, None], _NU * (1 - _CENTRES) + misses[:, None]
-        mean = a / (a + b)
-        first = first + (share * mean).sum(1)
-        second = second + (share * mean * (a + 1) / (a + b + 1)).sum(1)
+        h, total = hits[:, None], _STRENGTHS + (hits + misses)[:, None]  # (A, F)
+        weighted = share * (_NU * _CENTRES)
+        ones, places = (np.add.reduceat(values, _STARTS, axis=1) for values in (share, weighted))  # (A, F)
+        squares = np.add.reduceat(weighted * (_NU * _CENTRES), _STARTS, axis=1)
+        first = first + ((places + h * ones) / total).sum(1)
+        second = second + ((squares + (2 * h + 1) * places + h * (h + 1) * ones) / (total * (total + 1))).sum(1)
     strength = first * (1 - first) / np.maximum(second - first**2, 1e-12) - 1
     return BetaCounts(first * strength, (1 - first) * strength)

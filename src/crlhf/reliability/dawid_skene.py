@@ -7,9 +7,8 @@ Source: Dawid & Skene 1979, doi:10.2307/2346806. Lines have a hidden truth; hone
 
 EM starts from the honeypots alone, and from the majority only where there is none: a crowd with more adversaries than
 experts is oriented right. Beta pseudo-counts act in every M-step. The class prior `pi` is that of the lines that are
-not honeypots, because the share of wrong lines among honeypots is a design. After EM has settled, a temperature is
-found (`calibration`); where it is below 1 verdicts are not independent, EM confirms itself, and the honeypots are worth
-more than the other lines: they are weighted by `1 / T**2` (at most 10) and EM goes on once more.
+not honeypots, because the share of wrong lines among honeypots is a design. Once EM has settled, the counts are
+shrunk to the information that lines of hidden truth hold, and a temperature is found (`calibration`).
 
 Departs from the paper (arXiv:2503.15129), which estimates from honeypots alone; and from Dawid and Skene in the
 learned prior, the clamping, the down-weighting and the temperature.
@@ -35,8 +34,8 @@ from crlhf.reliability.honeypot_beta import Belief, BetaCounts
 from crlhf.reliability.labels import Labels
 from crlhf.reliability.verdicts import Bools, Floats
 
-_MOST_WEIGHT = 10.0
 _CLASS_BOUNDS = (0.005, 0.995)
+_INFORMED_STEPS, _LEAST_INFORMATION = 3, 0.05
 
 
 class Counted(NamedTuple):
@@ -53,6 +52,7 @@ class Fit(NamedTuple):
 
     Attributes:
         belief: (A,) posterior of each annotator's rates, with the information that hidden truth costs taken off.
+        evidence: (A,) the hits and misses behind it, those of earlier rounds included, without any prior.
         weights: (A, 2) tempered evidence, wrong against correct, of a verdict `ok` and of a verdict `wrong`.
         posterior_wrong: (N,) P(line wrong | verdicts), honeypots too, as if their truth were not known.
         prior_wrong: P(line wrong) before any verdict, the shift included.
@@ -62,6 +62,7 @@ class Fit(NamedTuple):
     """
 
     belief: Belief
+    evidence: Belief
     weights: Floats
     posterior_wrong: Floats
     prior_wrong: float
@@ -104,7 +105,7 @@ def fit(
         prior_wrong: P(line wrong) before any verdict; None estimates it.
         temperature: None finds it and a shift; a fixed `prior_wrong` is not shifted.
         carried: counts of earlier rounds.
-        max_iterations: at most so many E-steps in each of the two passes.
+        max_iterations: at most so many E-steps.
         tolerance: EM has settled when the rates move by no more on average.
 
     Returns:
@@ -112,21 +113,15 @@ def fit(
         on the prior, in which most annotators are better than chance.
     """
     steps = _Steps(prior, carried, prior_wrong, max_iterations, tolerance)
+    state = _informed(labels, steps, _iterate(labels, steps, *_start(labels)))
     is_fixed = prior_wrong is not None
-    state = _iterate(labels, steps, *_start(labels))
     found = _tempering(labels, state, is_fixed) if temperature is None else Tempering(temperature, 0.0)
-    boost = min(max(found.temperature**-2, 1.0), _MOST_WEIGHT)
-    if labels.is_known.any() and boost > 1.1:
-        boosted = labels._replace(weight=labels.weight * np.where(labels.is_known, boost, 1.0))
-        again = _iterate(boosted, steps, _posterior(state), boosted.weight)
-        state = again._replace(n_iterations=again.n_iterations + state.n_iterations)
-        found = _tempering(boosted, state, is_fixed) if temperature is None else found
-    else:
-        boost = 1.0
     shifted = float(sigmoid(logit(state.prior_wrong) + found.shift))
     posterior = sigmoid(logit(shifted) + found.temperature * state.evidence)
+    belief, evidence = _informed_belief(labels, steps, state.belief, posterior)
     return Fit(
-        _honest(labels, state, posterior, boost),
+        belief,
+        evidence,
         found.temperature * evidence_weights(state.belief.sensitivity, state.belief.specificity),
         posterior,
         shifted,
@@ -173,17 +168,21 @@ def _iterate(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floa
 
 
 def _m_step(labels: Labels, steps: _Steps, responsibility: Floats, weight: Floats, all_counts: Floats) -> Belief:
-    """Soft counts of each annotator, honeypots clamped, and the posterior under the learned prior.
+    """The posterior of each annotator's rates under the learned prior, given the soft counts."""
+    return steps.prior.belief(*_soft_counts(labels, steps.carried, responsibility, weight, all_counts))
+
+
+def _soft_counts(
+    labels: Labels, carried: Counted | None, responsibility: Floats, weight: Floats, all_counts: Floats
+) -> Counted:
+    """Soft counts of each annotator, honeypots clamped, earlier rounds added.
 
     `all_counts` are the counts of lines of either truth, (A, 2): what is not wrong is correct.
     """
-    responsibility = np.where(labels.is_known, labels.is_wrong, responsibility)
-    wrong = labels.counts(responsibility * weight)
+    wrong = labels.counts(np.where(labels.is_known, labels.is_wrong, responsibility) * weight)
     correct = np.maximum(all_counts - wrong, 0)
     counts = Counted(wrong[:, 1], wrong[:, 0], correct[:, 0], correct[:, 1])
-    if steps.carried is not None:
-        counts = Counted(*(now + before for now, before in zip(counts, steps.carried, strict=True)))
-    return steps.prior.belief(*counts)
+    return counts if carried is None else Counted(*(now + old for now, old in zip(counts, carried, strict=True)))
 
 
 def _rates(belief: Belief) -> Floats:
@@ -215,26 +214,31 @@ def _tempering(labels: Labels, state: _State, is_prior_fixed: bool) -> Tempering
     return found._replace(shift=0.0) if is_prior_fixed else found
 
 
-def _honest(labels: Labels, state: _State, posterior: Floats, boost: float) -> Belief:
-    """Widen the beliefs: take off the extra weight of honeypots and the information that hidden truth costs.
+def _informed(labels: Labels, steps: _Steps, state: _State) -> _State:
+    """The settled state with rates that know how little hidden truth tells, and one more E-step."""
+    belief, _ = _informed_belief(labels, steps, state.belief, _posterior(state))
+    evidence = labels.matrix @ evidence_weights(belief.sensitivity, belief.specificity).ravel()
+    return state._replace(belief=belief, evidence=evidence)
 
-    A line of posterior `q` misses `q (1 - q) ((hit - r) / (r (1 - r)))**2` of a rate's information (Louis 1982,
-    doi:10.1111/j.2517-6161.1982.tb01203.x), other rates taken as known.
+
+def _informed_belief(labels: Labels, steps: _Steps, belief: Belief, posterior: Floats) -> tuple[Belief, Belief]:
+    """M-steps on counts that are shrunk to the share of information that they hold.
+
+    EM takes expected counts for observed ones. A line of posterior `q` misses `q (1 - q) ((hit - r) / (r (1 - r)))**2`
+    of a rate's information (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x), other rates taken as known. Counts
+    less by that share leave more to the crowd's prior, and make intervals honest. Returns the belief and those counts.
     """
+    counts = _soft_counts(labels, steps.carried, posterior, labels.weight, labels.counts(labels.weight))
     hidden = labels.counts(np.where(labels.is_known, 0.0, posterior * (1 - posterior)) * labels.weight)  # (A, 2)
-    extra = (boost - 1) * labels.weight * labels.is_known
-    extra_wrong = labels.counts(extra * labels.is_wrong).sum(1)
-    extra_correct = labels.counts(extra * (1 - labels.is_wrong)).sum(1)
 
-    def widened(counts: BetaCounts, hits: Floats, misses: Floats, extra: Floats) -> BetaCounts:
-        rate, total = counts.mean, counts.hits + counts.misses
-        missing = (hits * (1 - rate) ** 2 + misses * rate**2) / (rate * (1 - rate))
-        strength = np.maximum(total - missing - extra, np.minimum(total, 2.0))
-        return BetaCounts(rate * strength, (1 - rate) * strength)
+    def shrunk(rate: Floats, hits: Floats, misses: Floats, of_hits: Floats, of_misses: Floats) -> tuple[Floats, Floats]:
+        missing = (of_hits * (1 - rate) ** 2 + of_misses * rate**2) / (rate * (1 - rate))
+        share = np.clip(1 - missing / np.maximum(hits + misses, 1e-9), _LEAST_INFORMATION, 1.0)
+        return hits * share, misses * share
 
-    belief = state.belief
-    return Belief(
-        widened(belief.accuracy, np.zeros(1), np.zeros(1), extra_wrong + extra_correct),
-        widened(belief.sensitivity, hidden[:, 1], hidden[:, 0], extra_wrong),
-        widened(belief.specificity, hidden[:, 0], hidden[:, 1], extra_correct),
-    )
+    for _ in range(_INFORMED_STEPS):
+        caught, missed = shrunk(belief.sensitivity.mean, counts.caught, counts.missed, hidden[:, 1], hidden[:, 0])
+        passed, accused = shrunk(belief.specificity.mean, counts.passed, counts.accused, hidden[:, 0], hidden[:, 1])
+        belief = steps.prior.belief(caught, missed, passed, accused)
+    both = BetaCounts(caught + passed, missed + accused)
+    return belief, Belief(both, BetaCounts(caught, missed), BetaCounts(passed, accused))

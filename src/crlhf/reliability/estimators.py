@@ -10,7 +10,7 @@ from crlhf.params import ReliabilityParams
 from crlhf.reliability import dawid_skene
 from crlhf.reliability.carry_over import carried_belief
 from crlhf.reliability.crowd_prior import CrowdPrior
-from crlhf.reliability.honeypot_beta import Belief, BetaCounts, prior_belief, update_all
+from crlhf.reliability.honeypot_beta import Belief, BetaCounts, nothing_known, prior_belief, update_all
 from crlhf.reliability.l1_logistic import fit_l1
 from crlhf.reliability.labels import Labels, honeypot_answers, labels_of
 from crlhf.reliability.majority import fit_majority
@@ -54,8 +54,7 @@ def estimate(
     labels = labels_of(verdicts, params.line_correlation)
     carried = None
     if earlier is not None:
-        prior = prior_belief(params, verdicts.n_annotators)
-        carried = carried_belief(earlier, verdicts.annotator_ids, prior, params.carry_over)
+        carried = carried_belief(earlier, verdicts.annotator_ids, params.carry_over)
     found = find(labels, params, carried=carried, seed=seed)
     counts = count_verdicts(labels)
     reasons = found.reasons or reasons_of(
@@ -98,10 +97,10 @@ def _by_honeypots(labels: Labels, params: ReliabilityParams, carried: Belief | N
     answers = honeypot_answers(labels)
     n_honeypots = np.bincount(answers.annotator, minlength=labels.n_annotators)
     is_enough = n_honeypots >= params.min_honeypots
+    earlier = carried or nothing_known(labels.n_annotators)
+    evidence = update_all(earlier, answers.only(is_enough[answers.annotator]), params.line_correlation)
     prior = prior_belief(params, labels.n_annotators)
-    if carried is not None:
-        prior = Belief(*(_added(before, extra) for before, extra in zip(prior, carried, strict=True)))
-    belief = update_all(prior, answers.only(is_enough[answers.annotator]), params.line_correlation)
+    belief = Belief(*(_added(before, seen) for before, seen in zip(prior, evidence, strict=True)))
     temperature = params.temperature or 1.0
     weights = (
         one_coin_weights(belief.accuracy.mean)
@@ -120,6 +119,7 @@ def _by_honeypots(labels: Labels, params: ReliabilityParams, carried: Belief | N
         notes=[f"{n_unseen} of {labels.n_annotators} annotators have too few honeypots and keep the prior"]
         if n_unseen
         else [],
+        evidence=evidence,
     )
 
 
@@ -150,6 +150,7 @@ def _by_em(labels: Labels, params: ReliabilityParams, carried: Belief | None) ->
         reasons=None,
         notes=[f"EM {settled} after {fit.n_iterations} iterations"],
         shift=fit.tempering.shift,
+        evidence=fit.evidence,
     )
 
 

@@ -74,6 +74,11 @@ def prior_belief(params: ReliabilityParams, n_annotators: int | None = None) -> 
     return Belief(counts(params.prior_accuracy), counts(params.prior_sensitivity), counts(params.prior_specificity))
 
 
+def nothing_known(n_annotators: int) -> Belief:
+    """No evidence at all, (A,): the counts of an improper prior, to add evidence to."""
+    return Belief(*(BetaCounts(np.zeros(n_annotators), np.zeros(n_annotators)),) * 3)
+
+
 def update(
     belief: Belief, *, n_wrong: float, n_caught: float, n_ok: float, n_passed: float, line_correlation: float
 ) -> Belief:

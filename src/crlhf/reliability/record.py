@@ -56,6 +56,7 @@ class Found(NamedTuple):
         reasons: why, or None for the usual ones.
         notes: what a report should say besides.
         shift: correction of the log-odds of wrong, in `prior_wrong` already.
+        evidence: (A,) hits and misses behind the belief, without any prior; None carries nothing to the next round.
     """
 
     belief: Belief
@@ -67,6 +68,7 @@ class Found(NamedTuple):
     reasons: list[str] | None
     notes: list[str]
     shift: float = 0.0
+    evidence: Belief | None = None
 
 
 class Counts(NamedTuple):
@@ -115,10 +117,23 @@ def reliabilities_frame(
         "n_verdicts": counts.n_verdicts,
         "n_honeypot_verdicts": counts.n_honeypot_verdicts,
         "n_honeypots": counts.n_honeypots,
+        **_evidence_columns(found.evidence, n),
         "is_kept": found.is_kept,
         "reason": reasons,
     }
     return pd.DataFrame(columns)[list(RELIABILITIES.column_names)]
+
+
+def _evidence_columns(evidence: Belief | None, n: int) -> dict[str, Floats]:
+    """Hits and misses of each rate, 0 where the estimator counts none."""
+    names = ("accuracy", "sensitivity", "specificity")
+    if evidence is None:
+        return {f"{name}_{part}": np.zeros(n) for name in names for part in ("hits", "misses")}
+    return {
+        f"{name}_{part}": values
+        for name, counts in zip(names, evidence, strict=True)
+        for part, values in zip(("hits", "misses"), counts, strict=True)
+    }
 
 
 def reasons_of(belief: Belief, counts: Counts, *, coins: int, min_honeypots: int, is_em: bool) -> list[str]:

@@ -1,12 +1,17 @@
 """From verdicts and reliabilities to rewards: line posteriors, aligned scores, the consensual ranking."""
 
+from crlhf.rewards.line_chain import Chain, chained, fit_chain, fit_to_posteriors
 from crlhf.rewards.line_posteriors import line_posteriors
 from crlhf.rewards.next_verdicts import value_of_verdicts
 from crlhf.rewards.scores import LeftOut, left_out, scores
 from crlhf.rewards.token_rewards import score_at_last_token, score_at_line_ends
 
 __all__ = [
+    "Chain",
     "LeftOut",
+    "chained",
+    "fit_chain",
+    "fit_to_posteriors",
     "left_out",
     "line_posteriors",
     "score_at_last_token",

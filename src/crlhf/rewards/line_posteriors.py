@@ -6,7 +6,8 @@ Source: arXiv:2503.15129. Log-odds add up over the annotators who judged the lin
     q_l        = 1 / (1 + exp(-log odds_l))
 
 Departs from the paper: an annotator's two weights come from sensitivity and specificity, which with one coin are the
-paper's `w_i` and `-w_i`; only judgeable lines have a posterior.
+paper's `w_i` and `-w_i`; only judgeable lines have a posterior. Here lines are independent, as in the paper;
+`line_chain` then looks at the neighbours too.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ def line_posteriors(
     line = rows["line"].to_numpy(np.int64)
     weight = np.where(is_wrong, rows["weight_wrong"].to_numpy(np.float64), rows["weight_ok"].to_numpy(np.float64))
     n = len(lines)
-    log_odds = np.log(prior_correct / (1 - prior_correct)) + np.bincount(line, weights=weight, minlength=n)
-    lines["log_odds"] = log_odds
+    evidence = np.bincount(line, weights=weight, minlength=n).astype(np.float64)  # ints when there is no verdict
+    log_odds = np.log(prior_correct / (1 - prior_correct)) + evidence
+    lines["evidence"], lines["log_odds"] = evidence, log_odds
     lines["posterior"] = 0.5 * (1 + np.tanh(log_odds / 2))  # never overflows
     lines["n_ok"] = np.bincount(line[~is_wrong], minlength=n).astype(np.int64)
     lines["n_wrong"] = np.bincount(line[is_wrong], minlength=n).astype(np.int64)

@@ -4,11 +4,12 @@ Source: arXiv:2503.15129. With line posteriors `q_1 .. q_L` of the L judgeable l
 
     s = (1/L) * sum_l q_l = 1 - expected error rate.
 
-Given the posteriors, lines are taken as independent: the number of correct lines has a Poisson-binomial distribution,
-with mean `L * s`, variance `sum_l q_l * (1 - q_l)`, and exact probabilities by convolution.
+The number of correct lines has mean `L * s`. Its distribution is exact: that of the chain of `line_chain` given all
+verdicts, or, where lines are independent, the Poisson-binomial one with variance `sum_l q_l * (1 - q_l)`. P(all lines
+correct) is its last entry, `prod_l q_l` where lines are independent.
 
-Departs from the paper: L counts judgeable lines, or padding would raise the score; the interval, `prod_l q_l` and the
-truncation penalty are added; ties in the ranking are explicit.
+Departs from the paper: L counts judgeable lines, or padding would raise the score; the interval, P(all lines correct)
+and the truncation penalty are added; ties in the ranking are explicit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crlhf.params import RewardsParams
+from crlhf.rewards.line_chain import Chain, n_correct_distribution
 from crlhf.schema import SCORES
 
 if TYPE_CHECKING:
@@ -49,13 +51,16 @@ class FractionCorrect(NamedTuple):
     n_correct_sd: float
 
 
-def scores(posteriors: pd.DataFrame, completions: pd.DataFrame, params: RewardsParams) -> pd.DataFrame:
+def scores(
+    posteriors: pd.DataFrame, completions: pd.DataFrame, params: RewardsParams, chain: Chain | None = None
+) -> pd.DataFrame:
     """Score every completion that enough annotators judged.
 
     Args:
         posteriors: schema LINE_POSTERIORS.
         completions: schema COMPLETIONS; gives the problem and whether the program was cut at the token limit.
         params: the section `rewards` of params.yaml.
+        chain: what the posteriors were smoothed with; None: lines are independent.
 
     Returns:
         Schema SCORES by problem_id and completion_id. `left_out` counts the completions that are not in it. The
@@ -70,9 +75,12 @@ def scores(posteriors: pd.DataFrame, completions: pd.DataFrame, params: RewardsP
         if completion_id not in known.index or n_annotators < params.min_annotators:
             continue
         q = lines["posterior"].to_numpy(np.float64)
-        fraction = fraction_correct(q)
+        distribution = (
+            poisson_binomial(q) if chain is None else n_correct_distribution(chain, lines["evidence"].to_numpy(float))
+        )
+        fraction = fraction_correct(distribution)
         is_truncated = known.at[completion_id, "finish_reason"] == "length"
-        chosen = {"aligned_score": float(q.mean()), "p_all_correct": float(np.prod(q))}
+        chosen = {"aligned_score": float(q.mean()), "p_all_correct": float(distribution[-1])}
         rows.append(
             {
                 "completion_id": completion_id,
@@ -103,20 +111,21 @@ def left_out(posteriors: pd.DataFrame, completions: pd.DataFrame, params: Reward
     )
 
 
-def fraction_correct(q: Floats) -> FractionCorrect:
-    """The Poisson-binomial posterior of the fraction of correct lines.
+def fraction_correct(distribution: Floats) -> FractionCorrect:
+    """The posterior of the fraction of correct lines.
 
     Args:
-        q: (L,) posteriors, L >= 1.
+        distribution: (L + 1,) P(exactly k of L lines are correct), L >= 1.
 
     Returns:
         The quantiles 0.025 and 0.975 of the count (the smallest count whose distribution function reaches them)
         divided by L, and the standard deviation of the count.
     """
-    distribution = np.cumsum(poisson_binomial(q))
-    low, high = np.searchsorted(distribution, [0.025, 0.975])
-    n = len(q)
-    return FractionCorrect(int(low) / n, min(int(high), n) / n, float(np.sqrt(np.sum(q * (1 - q)))))
+    n = len(distribution) - 1
+    low, high = np.searchsorted(np.cumsum(distribution), [0.025, 0.975])
+    counts = np.arange(n + 1)
+    variance = distribution @ (counts - distribution @ counts) ** 2
+    return FractionCorrect(int(low) / n, min(int(high), n) / n, float(np.sqrt(variance)))
 
 
 def poisson_binomial(q: Floats) -> Floats:

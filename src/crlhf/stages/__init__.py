@@ -20,6 +20,7 @@ STAGES: dict[str, str] = {
     "ppo": "Tune a LoRA adapter with PPO on the annotated completions",
     "humaneval": "Generate and score HumanEval with the base policy or that of a round",
     "mbpp": "Generate and score MBPP with the base policy or that of a round",
+    "sql": "Generate and score the SQL set with the base policy or that of a round, where params.yaml asks for it",
     "scores": "pass@k of every policy with intervals, and the paired comparison of each round with the base",
     "report": "One self-contained report in HTML and Markdown",
 }
@@ -39,7 +40,7 @@ PER_ROUND = (
 )
 """Stages that are run once for each round: their instances are `ppo@r1`, `ppo@r2`, ..."""
 
-PER_POLICY = ("humaneval", "mbpp")
+PER_POLICY = ("humaneval", "mbpp", "sql")
 """Stages that are run once for each policy: their instances are `humaneval@base`, `humaneval@r1`, ..."""
 
 

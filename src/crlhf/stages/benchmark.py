@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from crlhf.stages.runner import Context
 
 
-def run(context: Context, benchmark: str, params: BenchmarkParams) -> Summary:
-    """Write the policy's table of the benchmark: empty, with a word, when the benchmark's problems are not there."""
+def run(context: Context, benchmark: str, params: BenchmarkParams | None) -> Summary:
+    """Write the policy's table of the benchmark: empty when it is not asked for, or its problems are not there."""
     import pandas as pd
 
     from crlhf.evaluation.protocols import get_protocol
 
     assert context.round
     name = instance_name(benchmark, context.round)
+    if params is None:
+        context.store.write(benchmark, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
+        return Summary({"n_problems": 0}, {"subset": f"not scored: params.yaml has no benchmarks.{benchmark}"})
     every_problem = context.store.read("problems")
     source = get_protocol(params.protocol).benchmark
     every = every_problem[(every_problem["source"] == source) & (every_problem["split"] == "test")]

@@ -41,7 +41,8 @@ def run(context: Context) -> Summary:
 
     verdicts = run_all(_programs(context, problems, completions), "completions: running")
     made = make_honeypots(problems, completions, verdicts, run_all, params.honeypots, seed)
-    items = join_items(completion_items(completions), made.items)
+    languages = dict(zip(problems["problem_id"], problems["language"], strict=True))
+    items = join_items(completion_items(completions, languages), made.items)
     context.store.write("items", items)
     truths = line_truths(completions, problems, verdicts)
     context.store.write("line_truths", pd.concat([truths, made.line_truths], ignore_index=True))

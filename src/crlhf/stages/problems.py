@@ -1,4 +1,4 @@
-"""Stage `problems`: starter set or MBPP's train split to train on, HumanEval and MBPP to be scored on."""
+"""Stage `problems`: a training set in Python or SQL, and HumanEval, MBPP and the SQL set to be scored on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 SECTIONS = ("seed", "problems")
 CHECKS = (
     CheckSpec("mbpp_is_there", "MBPP was found, so that it can be scored", "warning"),
-    CheckSpec("no_near_duplicates", "no training problem resembles a problem of HumanEval or MBPP", "warning"),
+    CheckSpec("no_near_duplicates", "no training problem resembles a benchmark problem", "warning"),
 )
 STARTER = "data/starter/problems.jsonl"
+SQL = "data/sql/problems.jsonl"
 
 
 def run(context: Context) -> Summary:
@@ -26,20 +27,22 @@ def run(context: Context) -> Summary:
     import pandas as pd
 
     from crlhf.evaluation.near_duplicates import near_duplicates
-    from crlhf.evaluation.problems import load_humaneval, load_starter
+    from crlhf.evaluation.problems import load_humaneval, load_sql, load_starter
 
     params = context.params.problems
     mbpp, origin = _mbpp(context)
-    benchmarks = pd.concat([frame for frame in (load_humaneval(), mbpp) if frame is not None], ignore_index=True)
-    if params.training == "mbpp_train":
-        if mbpp is None:
-            raise MissingInputError(
-                "problems.training is mbpp_train, but MBPP was not found; see data/benchmarks/README.md"
-            )
-        training = mbpp[mbpp["split"] == "train"]
-        rivals = benchmarks[benchmarks["split"] != "train"]
-    else:
+    if params.training == "mbpp_train" and mbpp is None:
+        raise MissingInputError(
+            "problems.training is mbpp_train, but MBPP was not found; see data/benchmarks/README.md"
+        )
+    sets = [load_humaneval(), mbpp, load_sql(context.path(SQL))]
+    benchmarks = pd.concat([frame for frame in sets if frame is not None], ignore_index=True)
+    others = benchmarks[benchmarks["split"] != "train"]
+    if params.training == "starter":
         training, rivals = load_starter(context.path(STARTER)), benchmarks
+    else:
+        is_own = benchmarks["source"] == params.training.removesuffix("_train")
+        training, rivals = benchmarks[is_own & (benchmarks["split"] == "train")], others
     found = near_duplicates(training, rivals, params.near_duplicate_threshold)
     for pair in found:
         context.say(
@@ -47,13 +50,13 @@ def run(context: Context) -> Summary:
         )
     refused = {pair.problem_id for pair in found}
     training = training[~training["problem_id"].isin(refused)]
-    others = benchmarks[benchmarks["split"] != "train"]
     context.store.write("problems", pd.concat([training, others], ignore_index=True))
     return Summary(
         metrics={
             "n_training": len(training),
             "n_humaneval": int((benchmarks["source"] == "humaneval").sum()),
             "n_mbpp": int((benchmarks["source"] == "mbpp").sum()),
+            "n_sql": int((benchmarks["source"] == "sql").sum()),
             "n_refused": len(refused),
         },
         facts={"training": params.training, "mbpp": origin, "refused": ", ".join(sorted(refused)) or "none"},

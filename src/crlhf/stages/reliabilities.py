@@ -12,13 +12,13 @@ from crlhf.store import Store, write_json
 if TYPE_CHECKING:
     from crlhf.stages.runner import Context
 
-SECTIONS = ("reliability",)
+SECTIONS = ("seed", "reliability")
 MODEL = "reliability_model.json"
 
 
-def model_path(store: Store) -> Path:
-    """Where the estimator's model of the store's round lies."""
-    return store.table_path("reliabilities").with_name(MODEL)
+def model_path(store: Store, round_name: str | None = None) -> Path:
+    """Where the estimator's model of a round (default: the store's) lies."""
+    return store.table_path("reliabilities", round_name).with_name(MODEL)
 
 
 def run(context: Context) -> Summary:
@@ -27,17 +27,18 @@ def run(context: Context) -> Summary:
     What the round before knew of an annotator is the prior here, with forgetting (`reliability.carry_over`). Verdicts
     that arrived late for earlier rounds are evidence as well: their items are in the record.
     """
-    from crlhf.evaluation.report import draw_reliabilities, png
-    from crlhf.reliability import estimate, remembered
+    from crlhf.evaluation.report import draw_calibration, draw_reliabilities, png
+    from crlhf.reliability import diagnose, estimate, remembered
 
     params, store = context.params.reliability, context.store
     annotations, earlier = store.read("validated"), read_record(store, context.previous)
     items = joined(earlier.items, store.read("items"))
     known = None if earlier.reliabilities.empty else earlier.reliabilities
-    estimated = estimate(annotations, items, params, earlier=known)
+    estimated = estimate(annotations, items, params, earlier=known, seed=context.seed)
+    diagnosis = diagnose(annotations, items, params, seed=context.seed)
     is_simulated = bool((annotations["source"] == "simulated").any())
     store.write("reliabilities", estimated.reliabilities)
-    write_json(model_path(store), {**estimated.model, "is_simulated": is_simulated})
+    write_json(model_path(store), {**estimated.model, "is_simulated": is_simulated, **diagnosis.record()})
     everyone = remembered(earlier.reliabilities, estimated.reliabilities, params)
     write_record(store, CrowdRecord(everyone, items, joined(earlier.verdicts, annotations)))
     table = estimated.reliabilities
@@ -50,6 +51,11 @@ def run(context: Context) -> Summary:
     metrics |= {
         f"mean_{name}": round(float(table[name].mean()), 6) for name in ("accuracy", "sensitivity", "specificity")
     }
+    metrics |= diagnosis.metrics()
     facts = {"estimator": str(estimated.model["estimator"]), "orientation": str(estimated.model["orientation"])}
-    figure = context.keep_figure("reliabilities", png(draw_reliabilities(table)))
-    return Summary(metrics, facts, is_simulated=is_simulated, figures=(figure,))
+    facts |= {f"suspect/{row.annotator_id}": f"{row.kind}: {row.evidence}" for row in diagnosis.suspects.itertuples()}
+    figures = (
+        context.keep_figure("reliabilities", png(draw_reliabilities(table))),
+        context.keep_figure("calibration", png(draw_calibration(diagnosis.bins))),
+    )
+    return Summary(metrics, facts, is_simulated=is_simulated, figures=figures)

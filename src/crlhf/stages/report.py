@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from crlhf import tracking
 from crlhf.schema import Summary
 from crlhf.stages import summary_path
+from crlhf.stages.reliabilities import model_path
 from crlhf.stages.round_facts import round_facts
 from crlhf.stages.scores import COMPARISONS, SCORES
-from crlhf.store import TABLE_PATHS, atomic_write, read_json
+from crlhf.store import TABLE_PATHS, atomic_write, json_records, read_json
 
 if TYPE_CHECKING:
     from crlhf.evaluation.report import Findings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SECTIONS = ("seed", "rounds", "report", "base_policy")
 FOLDER = "reports"
+_N_WANTED = 10  # completions listed of those that another annotator helps most
 _OWN_FIGURES = ("slopes", "rounds")
 _OF_A_ROUND = ("honeypots", "validated", "reliabilities", "rewards", "ppo")
 _PACKAGES = ("crlhf", "torch", "transformers", "trl", "peft", "dagster", "mlflow", "great-expectations", "pandas")
@@ -26,13 +28,17 @@ _PACKAGES = ("crlhf", "torch", "transformers", "trl", "peft", "dagster", "mlflow
 
 def run(context: Context) -> Summary:
     """Write reports/report.html, reports/report.md and the charts over rounds; the other figures are their stages'."""
+    import pandas as pd
+
     from crlhf.evaluation.report import draw_figures, draw_rounds, render
 
     store = context.store
     findings = _findings(context)
     last = _last(context)
-    tables = (store.read(name, last) for name in ("reliabilities", "scores", "ppo_steps"))
-    figures = [*draw_figures(findings.last_pairs, *tables), draw_rounds(findings.rounds, findings.scores)]
+    reliabilities, scores, steps = (store.read(name, last) for name in ("reliabilities", "scores", "ppo_steps"))
+    bins = pd.DataFrame(read_json(model_path(store, last))["calibration_bins"], dtype=float)
+    drawn = draw_figures(findings.last_pairs, reliabilities, scores, steps, bins)
+    figures = [*drawn, draw_rounds(findings.rounds, findings.scores)]
     html, markdown = render(findings, figures)
     for name, page in (("report.html", html), ("report.md", markdown)):
         with atomic_write(context.path(f"{FOLDER}/{name}")) as file:
@@ -62,8 +68,11 @@ def _findings(context: Context) -> Findings:
     import pandas as pd
 
     from crlhf.evaluation.report import Findings
+    from crlhf.rewards import value_of_verdicts
 
     rounds, last = _rounds(context), _last(context)
+    posteriors, reliabilities = (context.store.read(name, last) for name in ("line_posteriors", "reliabilities"))
+    wanted = value_of_verdicts(posteriors, reliabilities).head(_N_WANTED)
     stages = {"problems": read_json(context.path(summary_path("problems")))}
     stages |= {stage: read_json(context.path(summary_path(stage, last))) for stage in _OF_A_ROUND}
     quarantine = pd.concat([context.store.read("quarantine", name)["rule"] for name in rounds])
@@ -77,6 +86,8 @@ def _findings(context: Context) -> Findings:
         stages=stages,
         quarantine=[(str(rule), int(count)) for rule, count in quarantine.items()],
         provenance=_provenance(context),
+        suspects=read_json(model_path(context.store, last))["suspects"],
+        next_verdicts=json_records(wanted),
         rounds=[round_facts(context, name) for name in rounds],
     )
 

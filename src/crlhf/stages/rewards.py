@@ -20,14 +20,17 @@ SECTIONS = ("rewards", "report")
 def run(context: Context) -> Summary:
     """Write `line_posteriors` and `scores`; with a simulated crowd also compare them with its truth."""
     from crlhf.evaluation.report import draw_rewards, png
-    from crlhf.rewards import left_out, line_posteriors, scores
+    from crlhf.rewards import chained, fit_to_posteriors, left_out, line_posteriors, scores, value_of_verdicts
 
     params, store = context.params.rewards, context.store
     model = read_json(model_path(store))
     prior = params.prior_correct if model["prior_correct"] is None else model["prior_correct"]
     completions = store.read("completions")
     posteriors = line_posteriors(store.read("validated"), store.read("items"), store.read("reliabilities"), prior)
-    scored = scores(posteriors, completions, params)
+    chain = fit_to_posteriors(posteriors, prior) if params.lines == "chain" else None
+    if chain is not None:
+        posteriors = chained(posteriors, chain)
+    scored = scores(posteriors, completions, params, chain)
     if scored.empty:
         raise InputError(
             f"{store.table_path('validated')}: no completion has the verdicts that rewards.min_annotators asks for"
@@ -43,11 +46,24 @@ def run(context: Context) -> Summary:
         "share_tied": _rounded(scored["is_tied"].mean()),
         "prior_correct": prior,
     }
+    wanted = value_of_verdicts(posteriors, store.read("reliabilities"))
+    metrics |= {
+        "next_verdicts/n_precise": int((wanted["n_more"] == 0).sum()),
+        "next_verdicts/n_out_of_reach": int(wanted["n_more"].isna().sum()),
+        "next_verdicts/n_more": int(wanted["n_more"].sum()),
+    }
+    if chain is not None:
+        metrics |= {"share_clean": _rounded(chain.start[0]), "wrong_after_wrong": _rounded(chain.transition[2, 2])}
     if model["is_simulated"]:
         metrics |= simulated_errors(posteriors, scored, store.read("line_truths"))
     figure = context.keep_figure("rewards", png(draw_rewards(scored)))
     _keep_samples(context, posteriors, scored, is_simulated=model["is_simulated"])
-    return Summary(metrics, {"kind": params.kind}, is_simulated=model["is_simulated"], figures=(figure,))
+    facts = {
+        "kind": params.kind,
+        "lines": params.lines,
+        "another_annotator_helps_most": ", ".join(wanted["completion_id"].head(5)),
+    }
+    return Summary(metrics, facts, is_simulated=model["is_simulated"], figures=(figure,))
 
 
 def _keep_samples(context: Context, posteriors: pd.DataFrame, scored: pd.DataFrame, *, is_simulated: bool) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SECTIONS = ("seed", "rounds", "benchmarks", "report")
 SCORES = "metrics/scores.json"
 COMPARISONS = "data/tables/comparisons.json"
-BENCHMARKS = ("humaneval", "mbpp")
+BENCHMARKS = ("humaneval", "mbpp", "sql")
 
 
 def run(context: Context) -> Summary:
@@ -36,6 +36,8 @@ def run(context: Context) -> Summary:
     problems = context.store.read("problems")
     n_all = problems[problems["split"] == "test"].groupby("source").size()
     for benchmark in BENCHMARKS:
+        if getattr(context.params.benchmarks, benchmark) is None:
+            continue
         tables = {policy: context.store.read(benchmark, policy) for policy in policies}
         if any(table.empty for table in tables.values()):
             context.say(f"scores: WARNING: {benchmark} has no samples and is left out")

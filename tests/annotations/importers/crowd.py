@@ -11,7 +11,8 @@ from crlhf.annotations.importers import importer_of
 from crlhf.annotations.importers.opened import Opened
 from crlhf.annotations.importers.resolving import Resolved, resolve
 from crlhf.annotations.pseudonyms import Pseudonyms
-from crlhf.lines import judgeable_lines, sha256_text
+from crlhf.languages.python import judgeable_lines
+from crlhf.lines import sha256_text
 from crlhf.schema import ITEMS
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "imports"

@@ -49,15 +49,20 @@ class Drawn(NamedTuple):
 
 
 def draw_figures(
-    pairs: Sequence[Pair], reliabilities: pd.DataFrame, rewards: pd.DataFrame, ppo_steps: pd.DataFrame
+    pairs: Sequence[Pair],
+    reliabilities: pd.DataFrame,
+    rewards: pd.DataFrame,
+    ppo_steps: pd.DataFrame,
+    calibration_bins: pd.DataFrame,
 ) -> list[Drawn]:
-    """Draw the report's four figures.
+    """Draw the report's five figures.
 
     Args:
         pairs: base and tuned, a record for each benchmark and k; may be empty.
         reliabilities: schema RELIABILITIES.
         rewards: schema SCORES.
         ppo_steps: schema PPO_STEPS.
+        calibration_bins: see `draw_calibration`.
     """
     return [
         save_slopes(pairs),
@@ -65,6 +70,11 @@ def draw_figures(
             "reliabilities",
             "Annotators' sensitivity and specificity with 95 % intervals",
             draw_reliabilities(reliabilities),
+        ),
+        _save(
+            "calibration",
+            "Calibration on held-out honeypots, with 95 % intervals: on the diagonal, probabilities are what they say",
+            draw_calibration(calibration_bins),
         ),
         _save("rewards", "Aligned scores and rewards of the annotated completions", draw_rewards(rewards)),
         _save("ppo", "PPO, step by step", draw_ppo(ppo_steps)),
@@ -178,6 +188,26 @@ def draw_reliabilities(reliabilities: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_calibration(bins: pd.DataFrame) -> Figure:
+    """The reliability diagram of held-out honeypot lines: share wrong against P(wrong), with the counts below.
+
+    Args:
+        bins: columns low, high, n, mean_probability, share_true, share_low, share_high; may be empty.
+    """
+    figure, (axes, counts) = _panels(2, 1, width=4.6, height=4.6, ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color=LEVEL, linewidth=0.8, linestyle=":")
+    if len(bins):
+        axes.vlines(bins["mean_probability"], bins["share_low"], bins["share_high"], color=INK, alpha=0.35, linewidth=4)
+        axes.plot(bins["mean_probability"], bins["share_true"], "o", color=INK, markersize=4)
+        counts.bar(bins["low"], bins["n"], bins["high"] - bins["low"], align="edge", color=INK, alpha=0.45)
+        counts.set_yscale("log")
+    else:
+        axes.text(0.5, 0.5, "no two honeypots to hold out", ha="center")
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is wrong")
+    counts.set(xlim=(0, 1), xlabel="P(line wrong), honeypots held out", ylabel="lines")
+    return figure
+
+
 def draw_rewards(rewards: pd.DataFrame) -> Figure:
     """Histograms of the aligned score and of the reward."""
     import numpy as np
@@ -206,12 +236,18 @@ def draw_ppo(ppo_steps: pd.DataFrame) -> Figure:
 
 
 def _panels(
-    n_rows: int, n_columns: int, *, width: float, height: float, share_y: bool = False
+    n_rows: int,
+    n_columns: int,
+    *,
+    width: float,
+    height: float,
+    share_y: bool = False,
+    ratios: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=share_y).ravel().tolist()
+    panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=share_y, height_ratios=ratios).ravel().tolist()
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.18)

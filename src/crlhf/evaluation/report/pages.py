@@ -27,6 +27,9 @@ class Findings(NamedTuple):
         quarantine: (rule, number of rows).
         provenance: (name, value): commit, hashes, run ids.
         rounds: what each round showed, in order.
+        suspects: annotators to look at: annotator_id, kind, evidence, strength.
+        next_verdicts: where another annotator helps most: completion_id, n_annotators, score_sd, score_sd_next, gain,
+            n_more (None: more than were considered).
     """
 
     policy_name: str
@@ -38,6 +41,8 @@ class Findings(NamedTuple):
     quarantine: Sequence[tuple[str, int]]
     provenance: Sequence[tuple[str, str]]
     rounds: Sequence[RoundFacts] = ()
+    suspects: Sequence[dict[str, Any]] = ()
+    next_verdicts: Sequence[dict[str, Any]] = ()
 
     @property
     def pairs(self) -> list[Pair]:
@@ -76,6 +81,7 @@ def render(findings: Findings, figures: Sequence[Drawn]) -> tuple[str, str]:
         "checks": [(name, check) for name, stage in findings.stages.items() for check in stage["checks"]],
         "label_noise": _label_noise(findings.stages.get("honeypots")),
         "ppo_stopped": findings.stages.get("ppo", {}).get("facts", {}).get("stopped", ""),
+        "crowd": _crowd(findings.stages.get("reliabilities")),
         "simulated": _by_prefix(findings.stages.get("rewards"), "simulated/"),
     }
     return _pages("report", values)
@@ -123,6 +129,27 @@ def _outcome_rows(scores: Sequence[dict[str, Any]]) -> list[list[object]]:
     """Benchmark, policy and the count of each outcome; once for all k."""
     found = {(r["benchmark"], r["policy"]): r["outcomes"] for r in scores if "outcomes" in r}
     return [[*names, *(counts[name] for name in OUTCOMES)] for names, counts in found.items()]
+
+
+CROWD_MEASURES = (
+    ("krippendorff_alpha", "Krippendorff's alpha"),
+    ("pairwise_agreement", "pairs of verdicts that agree"),
+    ("held_out/accuracy", "held-out honeypot lines judged right"),
+    ("held_out/log_loss", "log-loss"),
+    ("held_out/brier", "Brier score"),
+    ("held_out/ece", "expected calibration error"),
+)
+"""How the `reliabilities` stage names what it measured of the crowd, and how the report does."""
+
+
+def _crowd(stage: dict[str, Any] | None) -> list[tuple[str, float, float, float]]:
+    """(what, value, low, high) of agreement and calibration, as far as they could be measured."""
+    metrics = stage["metrics"] if stage else {}
+    return [
+        (text, metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"])
+        for name, text in CROWD_MEASURES
+        if f"{name}_low" in metrics
+    ]
 
 
 def _label_noise(stage: dict[str, Any] | None) -> list[dict[str, Any]]:

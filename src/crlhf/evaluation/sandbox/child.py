@@ -21,7 +21,7 @@ from datetime import date, datetime, timedelta
 from types import FunctionType, GeneratorType, ModuleType
 from typing import Any
 
-from crlhf.evaluation.sandbox import wire
+from crlhf.evaluation.sandbox import sql_child, wire
 
 CANDIDATE = "<candidate>"
 SPECIAL = (
@@ -102,8 +102,12 @@ class Answers:
 
     def _answer(self, request: dict[str, Any]) -> None:
         try:
-            is_load = request["op"] == "load"
-            reply = self._load(request["code"], request["names"]) if is_load else self._operate(request)
+            if request["op"] == "sql":
+                reply = sql_child.answer(request)
+            elif request["op"] == "load":
+                reply = self._load(request["code"], request["names"])
+            else:
+                reply = self._operate(request)
         except BaseException as error:  # whatever the candidate raises is an answer
             reply = {"x": self._raised(error)}
         wire.send(self._channel, reply)

@@ -67,6 +67,13 @@ class Link:
             raise wire.WireError("not a table of names")
         return {name: self._named(name, found[name]) for name in names if self._is_there(name, found)}
 
+    def exchange(self, request: dict[str, Any]) -> Any:
+        """The child's answer to a question of another language's runner, as it came."""
+        wire.send(self._channel, request)
+        reply = wire.receive(self._channel, wire.REPLY_CAP)
+        self.has_answered = True
+        return reply
+
     def _is_there(self, name: str, found: dict[str, Any]) -> bool:
         """Whether the program defines `name`; a module that the tests count on must be the library's own."""
         return name in found and (name not in self._intent.modules or found[name] == {"module": name})

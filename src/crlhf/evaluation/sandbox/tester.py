@@ -22,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 
-from crlhf.evaluation.sandbox import namespaces, probes, wire
+from crlhf.evaluation.sandbox import namespaces, probes, sql_checks, wire
 from crlhf.evaluation.sandbox.folders import empty_folder, readable_folders
 from crlhf.evaluation.sandbox.handles import relayed
 from crlhf.evaluation.sandbox.intent import read_intent
@@ -250,7 +251,7 @@ class Tester:
         try:
             try:
                 self._alarm.arm(timeout_s)
-                outcome = run_tests(program, link)
+                outcome = RUNNERS[program["language"]](program, link)
             finally:
                 self._alarm.put_off()
         except Deadline as late:
@@ -295,6 +296,15 @@ def run_tests(program: dict[str, Any], link: Link) -> Outcome:
     except BaseException as error:
         return _outcome_of(error, test_no, last_line)
     return Outcome("pass", "all tests passed")
+
+
+def run_sql(program: dict[str, Any], link: Link) -> Outcome:
+    """Run an SQL script on its check databases."""
+    return Outcome(*sql_checks.run_checks(program, link.exchange))
+
+
+RUNNERS: dict[str, Callable[[dict[str, Any], Link], Outcome]] = {"python": run_tests, "sql": run_sql}
+"""How a problem's checks are run, by language."""
 
 
 def _outcome_of(error: BaseException, test_no: int | None, last_line: int) -> Outcome:

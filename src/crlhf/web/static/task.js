@@ -1,0 +1,173 @@
+// Keys, undo, the clock, and sending an answer until it has arrived. Without this script the form works as a form.
+"use strict";
+(() => {
+  const form = document.getElementById("task");
+  if (!(form instanceof HTMLFormElement)) {
+    document.getElementById("go-on")?.focus();
+    return;
+  }
+  const lines = [...form.querySelectorAll('input[name="line"]')];
+  const nothing = form.querySelector('input[name="nothing"]');
+  const lease = form.querySelector('input[name="lease_id"]');
+  const say = document.getElementById("say");
+  const undoButton = document.getElementById("undo");
+  const keys = document.getElementById("keys");
+  const draftKey = lease && "draft " + lease.value;
+  const past = [];
+  let isSending = false;
+
+  const state = () => lines.map((line) => line.checked).concat(nothing.checked);
+  let before = state();
+  const show = (saved) => {
+    lines.forEach((line, index) => { line.checked = saved[index]; });
+    nothing.checked = saved[lines.length];
+  };
+  const tell = (text, isTrouble) => {
+    say.textContent = text;
+    say.classList.toggle("trouble", Boolean(isTrouble));
+  };
+  const describe = () => {
+    const marked = lines.filter((line) => line.checked).map((line) => line.value);
+    if (nothing.checked) return "You say that no line is wrong.";
+    if (!marked.length) return "Nothing is marked yet.";
+    return (marked.length === 1 ? "Marked: line " : "Marked: lines ") + marked.join(", ") + ".";
+  };
+  const keep = () => {
+    if (draftKey) try { sessionStorage.setItem(draftKey, JSON.stringify(state())); } catch { /* not allowed: no draft */ }
+  };
+  const settle = () => {
+    before = state();
+    undoButton.disabled = !past.length;
+    tell(describe());
+    keep();
+  };
+  const changed = (input) => {
+    past.push(before);
+    if (input === nothing && nothing.checked) lines.forEach((line) => { line.checked = false; });
+    if (input !== nothing && input.checked) nothing.checked = false;
+    settle();
+  };
+  const undo = () => {
+    if (!past.length) return;
+    show(past.pop());
+    settle();
+  };
+
+  // The clock of the sitting, and the seconds in which the page was in view.
+  const clock = document.getElementById("clock");
+  const opened = Date.now();
+  let active = 0, since = document.hidden ? null : performance.now();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden && since !== null) { active += performance.now() - since; since = null; }
+    else if (!document.hidden && since === null) since = performance.now();
+  });
+  const activeSeconds = () => ((active + (since === null ? 0 : performance.now() - since)) / 1000).toFixed(3);
+  if (clock) {
+    const start = Number(clock.dataset.seconds);
+    setInterval(() => {
+      const s = start + Math.floor((Date.now() - opened) / 1000), h = Math.floor(s / 3600);
+      const two = (n) => String(n).padStart(2, "0");
+      clock.textContent = (h ? h + ":" + two(Math.floor(s / 60) % 60) : Math.floor(s / 60)) + ":" + two(s % 60);
+    }, 1000);
+  }
+
+  // Sending: the same key each time, so that an answer that arrived twice counts once.
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  const sentences = {
+    401: "You are signed out. Open a new link in another tab, then submit again here.",
+    404: "This program is not yours any more. Reload the page for the next one.",
+    429: "That was too fast for this page. Wait a moment and submit again.",
+  };
+  const send = async (body, next) => {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const answer = await fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" });
+        if (answer.type === "opaqueredirect") {
+          if (draftKey) try { sessionStorage.removeItem(draftKey); } catch { /* there was none */ }
+          location.assign(next);
+          return;
+        }
+        if (answer.status < 500) {
+          isSending = false;
+          tell(sentences[answer.status] || "This answer was not accepted. Check it and submit again.", true);
+          return;
+        }
+      } catch { /* no connection: below */ }
+      const seconds = Math.min(30, 2 ** attempt);
+      tell("No connection. Your answer is kept here and sent again in " + seconds + " s.", true);
+      await wait(seconds * 1000);
+    }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (isSending) return;
+    const isSkip = event.submitter instanceof HTMLButtonElement && event.submitter.name === "skip";
+    if (!isSkip && !nothing.checked && !lines.some((line) => line.checked)) {
+      tell("Mark the wrong lines, or say that no line is wrong (n).", true);
+      return;
+    }
+    isSending = true;
+    const body = new URLSearchParams(new FormData(form));
+    if (isSkip) body.set("skip", "1");
+    if (lease) body.set("active_s", activeSeconds());
+    tell("Sending …");
+    send(body, lease ? "/task" : location.pathname);
+  });
+
+  // Keys. Letters can be switched off for those whose voice or reader sends them (WCAG 2.1.4).
+  const single = document.getElementById("single-keys");
+  const usesLetters = () => !single || single.checked;
+  if (single) {
+    try { single.checked = localStorage.getItem("single-keys") !== "off"; } catch { /* stays on */ }
+    single.addEventListener("change", () => {
+      try { localStorage.setItem("single-keys", single.checked ? "on" : "off"); } catch { /* for this page only */ }
+    });
+    document.getElementById("help").addEventListener("click", () => keys.showModal());
+  }
+  const stops = [...lines, nothing];
+  const move = (step) => {
+    const here = stops.indexOf(document.activeElement);
+    const there = here < 0 ? (step > 0 ? 0 : stops.length - 1) : here + step;
+    stops[Math.max(0, Math.min(stops.length - 1, there))].focus();
+  };
+  const letters = {
+    n: () => { nothing.checked = !nothing.checked; changed(nothing); },
+    u: undo,
+    "?": () => keys?.showModal(),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.altKey || event.metaKey || keys?.open) return;
+    const place = event.target;
+    const isWriting = place instanceof HTMLSelectElement
+      || (place instanceof HTMLInputElement && place.type !== "checkbox");
+    if (event.key === "Escape" && isWriting) { stops[0].focus(); return; }
+    if (isWriting) return;
+    if (event.ctrlKey) {
+      if (event.key === "z") { event.preventDefault(); undo(); }
+      return;
+    }
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      move(event.key === "ArrowDown" ? 1 : -1);
+    } else if (event.key === "Home" || event.key === "End") {
+      event.preventDefault();
+      stops[event.key === "Home" ? 0 : stops.length - 1].focus();
+    } else if (event.key === "Enter" && !(place instanceof HTMLButtonElement || place instanceof HTMLAnchorElement)) {
+      event.preventDefault();
+      form.requestSubmit(form.querySelector("button.primary"));
+    } else if (usesLetters() && letters[event.key]) {
+      event.preventDefault();
+      letters[event.key]();
+    }
+  });
+  form.addEventListener("change", (event) => { if (stops.includes(event.target)) changed(event.target); });
+  undoButton.addEventListener("click", undo);
+
+  if (draftKey) try {
+    const draft = JSON.parse(sessionStorage.getItem(draftKey));
+    if (Array.isArray(draft) && draft.length === stops.length) show(draft);
+  } catch { /* no draft */ }
+  before = state();
+  tell(describe());
+  lines[0]?.focus({ preventScroll: true });
+})();

@@ -1,0 +1,2 @@
+ATTACH DATABASE '/tmp/crlhf-sql-hostile.db' AS stolen;
+SELECT 9;

@@ -1,0 +1,1 @@
+SELECT CAST(n * n AS BLOB) FROM numbers

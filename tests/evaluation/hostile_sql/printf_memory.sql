@@ -1,0 +1,1 @@
+SELECT printf('%999999999d', 1)

@@ -1,0 +1,1 @@
+WITH RECURSIVE c(x, y) AS (SELECT 1, zeroblob(900000) UNION SELECT x + 1, zeroblob(900000 - x) FROM c) SELECT COUNT(*) FROM c

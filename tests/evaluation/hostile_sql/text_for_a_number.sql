@@ -1,0 +1,1 @@
+SELECT CAST(n * n AS TEXT) FROM numbers

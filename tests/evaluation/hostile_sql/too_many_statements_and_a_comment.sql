@@ -1,0 +1,1 @@
+/* SELECT n * n FROM numbers */ ; ; ; -- SELECT n * n FROM numbers

@@ -1,0 +1,1 @@
+CREATE VIRTUAL TABLE v USING csv(filename = '/etc/passwd'); SELECT * FROM v

@@ -1,0 +1,1 @@
+SELECT writefile('/tmp/crlhf-sql-hostile.db', 'x')
