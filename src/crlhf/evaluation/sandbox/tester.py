@@ -391,6 +391,8 @@ def main() -> None:
             outcome = tester.judge(job["program"], job["timeout_s"])
             seconds = time.monotonic() - started
             print(json.dumps({**outcome._asdict(), "seconds": seconds}), file=answers, flush=True)
+    except BrokenPipeError:  # the pipeline was killed; nobody hears the rest
+        os.dup2(null, answers.fileno())
     finally:
         tester.close()
         shutil.rmtree(folder, ignore_errors=True)  # the pipeline does it too, unless it was killed
