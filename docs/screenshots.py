@@ -200,13 +200,13 @@ class Camera:
 
 
 def shrink(path: Path) -> None:
-    """Fewer colours, where the file would be large without; flat pages do not show it."""
+    """Fewer colours, where the file would be too large without."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        image.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            path, optimize=True
-        )
+    if path.stat().st_size > MOST_BYTES:
+        with Image.open(path) as image:
+            few = image.convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+            few.save(path, optimize=True)
 
 
 def worker(page: Page, clock: Clock, wrong: dict[str, set[int]]) -> str:
@@ -222,8 +222,6 @@ def worker(page: Page, clock: Clock, wrong: dict[str, set[int]]) -> str:
         assignment.sync_items(connection, wanted[:1], rules)
         assert assignment.next_task(connection, me, rules, clock()) is not None
         assignment.sync_items(connection, shown, rules)
-        who = {"annotator_id": me, "work_started_at": clock() - 754, "seen_at": clock() - 40}
-        people.touch(connection, who, clock())
     return session
 
 
@@ -240,6 +238,7 @@ def take(camera: Camera, wanted: Callable[[str], bool], wrong: dict[str, set[int
     assert me is not None
     with page.database.write() as connection:
         given = assignment.next_task(connection, me["annotator_id"], page.settings.rules, clock())
+        people.touch(connection, {**me, "work_started_at": clock() - 754, "seen_at": clock() - 40}, clock())
     assert given is not None
     (faulty,) = wrong[given.item["completion_id"]]
     shots = {"task-light": (1280, 800, False), "task-dark": (1280, 800, True), "task-phone": (360, 740, False),
@@ -273,7 +272,7 @@ def take(camera: Camera, wanted: Callable[[str], bool], wrong: dict[str, set[int
                 tab.goto("/training/3")
                 mark(tab, "and number")
                 tab.locator("label.line", has_text="found.append").locator("input").check()
-                tab.locator("main form button.primary").click()
+                tab.locator("form.task button.primary").click()
                 tab.wait_for_selector("#go-on")
                 camera.shoot(tab, name, whole=width < 500)
     operate(camera, wanted)
