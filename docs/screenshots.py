@@ -3,9 +3,10 @@
 Programs are references of the starter set, some with one fault put in. The annotators are simulated and called so
 wherever they appear; what the operator's page says about them is computed by the project's own stages.
 
-    python docs/screenshots.py [--out docs/images] [--only task-light ...] [--all]
+    python -m docs.screenshots [--out docs/images] [--only task-light ...] [--all]
 
-Needs Debian's `chromium` and the package playwright. `--all` adds pages that the docs do not show, for looking at them.
+Needs Debian's `chromium`, `fonts-inter` and `fonts-jetbrains-mono`, and the package playwright; run it from
+the project's folder. `--all` adds pages and sizes that the docs do not show, for looking at them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,11 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 from crlhf.crowd.faults import inject_faults
-from crlhf.crowd.items import completion_items, item_row, items_frame, join_items
+from crlhf.crowd.items import item_row, items_frame
 from crlhf.evaluation.problems import load_starter
 from crlhf.languages import python
 from crlhf.lines import sha256_text
@@ -41,6 +38,7 @@ from crlhf.web.lessons import TRAINING
 from crlhf.web.page import Page
 from tests.web.live import running
 
+ROOT = Path(__file__).resolve().parents[1]
 SEED = 20250315
 START = 1_741_942_800.0
 """The clock of the pictures begins here: a morning in March 2025."""
@@ -61,8 +59,8 @@ class Kind(NamedTuple):
 
 
 CROWD = (
-    Kind("careful", 4, 0.94, 0.985, 34.0, 32),
-    Kind("average", 5, 0.74, 0.95, 26.0, 24),
+    Kind("careful", 4, 0.94, 0.985, 34.0, 40),
+    Kind("average", 5, 0.74, 0.95, 26.0, 29),
     Kind("lazy", 1, 0.02, 0.998, 7.0, 24),
     Kind("random", 1, 0.5, 0.5, 12.0, 22),
     Kind("too fast", 1, 0.35, 0.9, 0.7, 20),
@@ -125,9 +123,7 @@ def answer(page: Page, clock: Clock, me: str, lines_of: Callable[[Any], tuple[in
             return False
         clock.now += seconds
         marked = lines_of(given.item)
-        sent = Submission(
-            given.lease_id, secrets.token_hex(16), marked, is_nothing_wrong=not marked, active_s=seconds
-        )
+        sent = Submission(given.lease_id, secrets.token_hex(16), marked, is_nothing_wrong=not marked, active_s=seconds)
         submit(connection, me, sent, rules, clock())
         who = {"annotator_id": me, "work_started_at": None, "seen_at": None}
         people.touch(connection, who, clock())
@@ -175,8 +171,14 @@ class Camera:
 
     @contextmanager
     def tab(
-        self, session: str | None = None, *, width: int = 1280, height: int = 800, dark: bool = False,
-        role: str = "annotator", touch: bool = False,
+        self,
+        session: str | None = None,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        dark: bool = False,
+        role: str = "annotator",
+        touch: bool = False,
     ) -> Iterator[Any]:
         context = self.opened.new_context(
             base_url=self.address,
@@ -205,7 +207,9 @@ def shrink(path: Path) -> None:
 
     if path.stat().st_size > MOST_BYTES:
         with Image.open(path) as image:
-            few = image.convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+            few = image.convert("RGB").quantize(
+                128, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE
+            )
             few.save(path, optimize=True)
 
 
@@ -241,8 +245,13 @@ def take(camera: Camera, wanted: Callable[[str], bool], wrong: dict[str, set[int
         people.touch(connection, {**me, "work_started_at": clock() - 754, "seen_at": clock() - 40}, clock())
     assert given is not None
     (faulty,) = wrong[given.item["completion_id"]]
-    shots = {"task-light": (1280, 800, False), "task-dark": (1280, 800, True), "task-phone": (360, 740, False),
-             "task-phone-dark": (360, 740, True), "task-middle": (900, 800, False)}
+    shots = {
+        "task-light": (1280, 700, False),
+        "task-dark": (1280, 700, True),
+        "task-phone": (360, 740, False),
+        "task-phone-dark": (360, 740, True),
+        "task-middle": (900, 800, False),
+    }
     for name, (width, height, dark) in shots.items():
         if wanted(name):
             with camera.tab(session, width=width, height=height, dark=dark, touch=width < 500) as tab:

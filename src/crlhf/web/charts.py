@@ -17,8 +17,8 @@ def range_bar(rate: Rate, name: str) -> Markup:
     return Markup(
         '<svg class="range" viewBox="0 0 104 12" role="img" aria-label="{}">'
         '<line class="axis" x1="2" x2="102" y1="6" y2="6"/><line class="chance" x1="52" x2="52" y1="2" y2="10"/>'
-        '<line class="interval" x1="{:.1f}" x2="{:.1f}" y1="6" y2="6"/><circle class="value" cx="{:.1f}" cy="6" r="3.5"/>'
-        "</svg>"
+        '<line class="interval" x1="{:.1f}" x2="{:.1f}" y1="6" y2="6"/>'
+        '<circle class="value" cx="{:.1f}" cy="6" r="3.5"/></svg>'
     ).format(label, 2 + 100 * rate.low, 2 + 100 * rate.high, 2 + 100 * rate.value)
 
 

@@ -61,7 +61,9 @@ def highlighted(text: str, language: str) -> Markup:
 def prose(text: str) -> Markup:
     """The page's own sentences: what stands between backticks is code."""
     parts = text.split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts)
+    )
 
 
 def _indent_apart(text: str) -> tuple[str, str]:

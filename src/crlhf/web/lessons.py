@@ -35,8 +35,8 @@ WORKED: tuple[Lesson, ...] = (
         "            count += 1\n"
         "    return count\n",
         (4,),
-        "The E of Echo is not counted, so line 6 returns 1. Yet lines 5 and 6 are right: they count and return what they "
-        "are given. Line 4 is the one to edit: `if letter.lower() in \"aeiou\":`.",
+        "The E of Echo is not counted, so line 6 returns 1. Yet lines 5 and 6 are right: they count and return "
+        'what they are given. Line 4 is the one to edit: `if letter.lower() in "aeiou":`.',
     ),
     Lesson(
         "A line is missing",
@@ -62,7 +62,7 @@ WORKED: tuple[Lesson, ...] = (
         "        return None\n"
         "    return sum(chosen) / len(chosen)\n",
         (2, 4),
-        "Zero is not positive, so line 2 has to say `number > 0`; that the examples do not show it makes it no less wrong. "
+        "Zero is not positive, so line 2 has to say `number > 0`; that no example shows it makes it no less wrong. "
         "And line 4 has to return 0. Mending one of them leaves the other.",
     ),
     Lesson(
@@ -76,8 +76,8 @@ WORKED: tuple[Lesson, ...] = (
         "        return None\n"
         "    return ordered[1]\n",
         (),
-        "Sorting all of it is more work than needed, and you might have written it in another way. Neither is an error. "
-        "Comments and blank lines are not judged; they cannot be marked.",
+        "Sorting all of it is more work than needed, and you might have written it in another way. Neither is an "
+        "error. Comments and blank lines are not judged; they cannot be marked.",
     ),
 )
 """Shown in the guide with their answers."""
@@ -101,8 +101,8 @@ TRAINING: tuple[Lesson, ...] = (
         ('is_palindrome("Level") is True', 'is_palindrome("lemon") is False'),
         "def is_palindrome(word):\n    word = word.lower()\n    return word == word[::-1]\n",
         (),
-        "Each line does its part: line 2 takes the case away, and `word[::-1]` is the word backwards. When you have looked "
-        "at every line and found nothing, say so; the key is n.",
+        "Each line does its part: line 2 takes the case away, and `word[::-1]` is the word backwards. When you have "
+        "looked at every line and found nothing, say so; the key is n.",
     ),
     Lesson(
         "Two wrong lines",
@@ -115,8 +115,8 @@ TRAINING: tuple[Lesson, ...] = (
         "            found.append(number)\n"
         "    return found\n",
         (3, 4),
-        "Each for its own reason: `range(1, n)` in line 3 leaves n out, and `and` in line 4 asks for multiples of both. "
-        "Line 5 is right: it keeps whatever line 4 lets through.",
+        "Each for its own reason: `range(1, n)` in line 3 leaves n out, and `and` in line 4 asks for multiples of both."
+        " Line 5 is right: it keeps whatever line 4 lets through.",
     ),
 )
 """Answered by every annotator before work begins, with feedback; they count for nothing."""
