@@ -266,7 +266,7 @@ def take(camera: Camera, wanted: Callable[[str], bool], wrong: dict[str, set[int
                     camera.shoot(tab, f"{name}-whole", whole=True) if wanted("whole") else None
     for name, dark in (("guide", False), ("guide-dark", True)):
         if wanted(name):
-            with camera.tab(session, width=1080, height=900, dark=dark) as tab:
+            with camera.tab(session, width=1080, height=1000, dark=dark) as tab:
                 tab.goto("/guide")
                 camera.shoot(tab, name, whole=name != "guide" or wanted("whole"))
     for name, dark, width in (("training", False, 1280), ("training-dark", True, 1280), ("training-phone", False, 360)):
@@ -296,7 +296,7 @@ def operate(camera: Camera, wanted: Callable[[str], bool]) -> None:
     assert session is not None
     for name, dark, width in (("operator", False, 1280), ("operator-dark", True, 1280), ("operator-phone", False, 360)):
         if wanted(name):
-            with camera.tab(session, width=width, height=1000, dark=dark, role="operator") as tab:
+            with camera.tab(session, width=width, height=1200, dark=dark, role="operator") as tab:
                 tab.goto("/operator")
                 camera.shoot(tab, name, whole=wanted("whole") or name != "operator")
     for name, dark in (("annotator", False), ("annotator-dark", True)):

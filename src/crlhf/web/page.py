@@ -67,6 +67,10 @@ class Page:
     def refresh(self) -> None:
         """Take over the items that the project shows now, and ask what the answers say if there are new ones."""
         shown = self.sources.items()
+        for one in shown:  # drawn for all before any is shown, or the first look at an item would take longer
+            code_lines(one.code, one.language, one.line_nos)
+            for example in one.examples:
+                highlighted(example, one.language)
         with self.database.write() as connection:
             assignment.sync_items(connection, shown, self.settings.rules)
         with self.database.read() as connection:

@@ -151,14 +151,14 @@
     "?": () => keys?.showModal(),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.altKey || event.metaKey || keys?.open) return;
+    if (event.isComposing || event.altKey || keys?.open) return;
     const place = event.target;
     const isOther = place instanceof HTMLButtonElement || place instanceof HTMLAnchorElement || place?.matches?.("summary");
     const isWriting = place instanceof HTMLSelectElement
       || (place instanceof HTMLInputElement && place.type !== "checkbox");
     if (event.key === "Escape" && isWriting) { last.focus(); return; }
     if (isWriting) return;
-    if (event.ctrlKey) {
+    if (event.ctrlKey || event.metaKey) {
       if (event.key === "z") { event.preventDefault(); undo(); }
       return;
     }
