@@ -260,7 +260,7 @@ def take(camera: Camera, wanted: Callable[[str], bool], wrong: dict[str, set[int
                 box.focus()
                 tab.keyboard.press("Space")
                 if width < 500:
-                    tab.evaluate("scrollTo(0, 0)")
+                    tab.evaluate("scrollTo(0, document.querySelector('.work').offsetTop - 12)")
                 camera.shoot(tab, name)
                 if width < 500:
                     camera.shoot(tab, f"{name}-whole", whole=True) if wanted("whole") else None
