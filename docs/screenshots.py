@@ -264,6 +264,17 @@ def take(camera: Camera, wanted: Callable[[str], bool], wrong: dict[str, set[int
                 camera.shoot(tab, name)
                 if width < 500:
                     camera.shoot(tab, f"{name}-whole", whole=True) if wanted("whole") else None
+    for name, key in (("notes", "c"), ("keys", "?")):
+        if wanted(name):
+            with camera.tab(session, width=1280, height=820) as tab:
+                tab.goto("/task")
+                tab.keyboard.press("Space")
+                tab.keyboard.press(key)
+                camera.shoot(tab, name)
+    if wanted("thanks"):
+        with camera.tab(session, width=1080, height=600) as tab:
+            tab.goto("/thanks")
+            camera.shoot(tab, "thanks")
     for name, dark in (("guide", False), ("guide-dark", True)):
         if wanted(name):
             with camera.tab(session, width=1080, height=1000, dark=dark) as tab:
