@@ -93,6 +93,20 @@ def test_a_mark_is_told_without_colour(chromium, tmp_path):
         assert line.evaluate(style) == ["wavy", '""']  # a wavy line, and a cross drawn into the box
 
 
+def test_the_name_of_a_character_that_turns_text_is_not_turned_by_it(chromium, tmp_path):
+    page = browsing.small_page(tmp_path, [item(1, code='level = "\u202e"\n')])
+    with running(page) as address, browsing.tab_of(chromium, address) as tab:
+        browsing.signed_in(tab, page, address)
+        tab.goto("/task")
+        name = tab.locator(".hidden-character")
+        look = "one => (style => [style.content, style.display, style.direction])(getComputedStyle(one, '::after'))"
+        assert name.evaluate(look) == [
+            '"U+202E"',
+            "inline-block",
+            "ltr",
+        ]  # a block of its own: the override ends before
+
+
 def test_the_page_asks_nobody_else_for_anything(chromium, tmp_path):
     page = browsing.small_page(tmp_path, [item(1)])
     with running(page) as address, browsing.tab_of(chromium, address) as tab:
