@@ -80,7 +80,7 @@ def run_rounds(
     from crlhf.stages import summary_path
     from crlhf.stages.runner import execute
 
-    for part in ("data/annotations", "data/rounds/base", "data/benchmarks"):
+    for part in ("data/annotations", "data/rounds/base", "data/benchmarks", "data/sql"):
         shutil.copytree(ROOT / part, root / part)
     toy_starter(root)
     values = toy_params(yaml.safe_load((ROOT / "params.yaml").read_text()), policy, seed=seed, n_rounds=n_rounds + 1)
