@@ -62,8 +62,11 @@ def test_an_annotators_honeypots_come_at_the_rate(database):
 
 
 def test_honeypots_alone_are_not_given_out(database):
-    fill(database, items(n_tasks=1, n_honeypots=5), RULES._replace(honeypot_rate=0.0))
-    assert len(work_off(database, newcomer(database))) == 1
+    rules = RULES._replace(honeypot_rate=0.5)
+    fill(database, items(n_tasks=3, n_honeypots=9), rules)
+    done = work_off(database, newcomer(database), rules=rules)
+    assert [one["is_honeypot"] for one in done].count(False) == 3
+    assert not done[-1]["is_honeypot"]
 
 
 def test_an_open_item_stays_open_and_is_the_same_on_reload(database):
