@@ -9,6 +9,7 @@ import pytest
 
 from crlhf.params import load_params
 from crlhf.stages import page as stage
+from crlhf.stages import page_batches
 from crlhf.store import Store
 from crlhf.web import people, progress
 from crlhf.web.answers import submitted
@@ -142,7 +143,7 @@ def test_an_invited_annotator_works_with_the_keyboard_only_and_the_pipeline_runs
         found = submitted(connection)
     assert [answer["comment"] for answer in found if answer["comment"]] == ["why ‹not›"]
     assert all(0 < answer["duration_s"] < 60 for answer in found)
-    (batch,) = stage.collect(root, page.database, page.clock(), print)
+    (batch,) = page_batches.collect(root, page.database, page.clock(), print)
     rows = [json.loads(line) for line in batch.read_text().splitlines()]
     raw = {}
     for row in rows:

@@ -115,3 +115,12 @@ def test_a_sitting_begins_anew_after_half_an_hour_away(database):
             assert row["annotator_id"] == me
             starts.append(people.touch(connection, row, now))
     assert starts == [0.0, 0.0, 0.0, 5300.0]
+
+
+def test_a_clock_that_is_set_back_begins_a_new_sitting(lite):
+    newcomer(lite)
+    starts = []
+    for now in (5000.0, 5100.0, 1000.0, 1100.0):
+        with lite.write() as connection:
+            starts.append(people.touch(connection, connection.execute(select(tables.annotators)).mappings().one(), now))
+    assert starts == [5000.0, 5000.0, 1000.0, 1000.0]

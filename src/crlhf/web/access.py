@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -36,8 +37,15 @@ def page_of(request: Request) -> Page:
 
 
 def client_of(request: Request) -> str:
-    """The address that a request came from; behind a proxy uvicorn takes it from X-Forwarded-For."""
-    return request.client.host if request.client else "unknown"
+    """The address that a request came from; of IPv6 the /64 that one machine can choose from.
+
+    Behind a proxy uvicorn takes it from X-Forwarded-For.
+    """
+    host = request.client.host if request.client else "unknown"
+    try:
+        return str(IPv6Address(host.partition("%")[0]).exploded[:19]) if ":" in host else host[:64]
+    except AddressValueError:
+        return host[:64]
 
 
 async def _page(request: Request) -> Page:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
 from crlhf.errors import IntegrityError
+from crlhf.web.refusals import RefusedError
 from crlhf.web.sources import ShownItem
 from crlhf.web.tables import annotators, answers, items, leases
 
@@ -67,19 +68,31 @@ def sync_items(connection: Connection, shown: Sequence[ShownItem], rules: Rules)
     Raises:
         IntegrityError: an item is known by the same id with another code.
     """
-    known = dict(connection.execute(select(items.c.completion_id, items.c.code_sha256)).all())
+    known = {row.completion_id: row for row in connection.execute(_KNOWN)}
     for one in shown:
-        if known.get(one.completion_id, one.code_sha256) != one.code_sha256:
+        if one.completion_id in known and known[one.completion_id].code_sha256 != one.code_sha256:
             raise IntegrityError(f"item {one.completion_id}: its code is not the one that annotators were shown before")
-    connection.execute(update(items).values(is_open=False))
     new = [_item_row(one, rules) for one in shown if one.completion_id not in known]
     if new:
         connection.execute(insert(items), new)
-    old = [{"b_id": one.completion_id, "b_round": one.round_name} for one in shown if one.completion_id in known]
-    if old:
-        this = items.c.completion_id == bindparam("b_id")
-        connection.execute(update(items).where(this).values(is_open=True, round_name=bindparam("b_round")), old)
+    wanted = {name: (False, row.round_name) for name, row in known.items()}
+    wanted |= {one.completion_id: (True, one.round_name) for one in shown if one.completion_id in known}
+    changed = [
+        {"b_id": name, "b_open": is_open, "b_round": round_name}
+        for name, (is_open, round_name) in wanted.items()
+        if (is_open, round_name) != (known[name].is_open, known[name].round_name)
+    ]
+    if changed:
+        connection.execute(_MOVE, changed)
     return len(new)
+
+
+_KNOWN = select(items.c.completion_id, items.c.code_sha256, items.c.is_open, items.c.round_name)
+_MOVE = (
+    update(items)
+    .where(items.c.completion_id == bindparam("b_id"))
+    .values(is_open=bindparam("b_open"), round_name=bindparam("b_round"))
+)
 
 
 def _item_row(one: ShownItem, rules: Rules) -> dict[str, Any]:
@@ -132,7 +145,7 @@ _RUNNING = (
     .where(leases.c.annotator_id == bindparam("me"), leases.c.is_running)
     .limit(1)
 )
-_ORDER = select(annotators.c.order_seed, annotators.c.n_assigned).where(_ME)
+_ORDER = select(annotators.c.order_seed, annotators.c.n_assigned).where(_ME, annotators.c.state == "active")
 _COUNT_TURN = update(annotators).where(_ME).values(n_assigned=annotators.c.n_assigned + 1)
 _ITEM = select(items).where(items.c.completion_id == bindparam("id"))
 _CHANGE_TAKEN = (
@@ -162,12 +175,18 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
         annotator_id: someone whose session was checked.
         rules: of the page.
         now: seconds since 1970.
+
+    Raises:
+        RefusedError: 401 the annotator was shut out or deleted since the session was checked.
     """
+    turn = connection.execute(_ORDER, {"me": annotator_id}).one_or_none()
+    if turn is None:
+        raise RefusedError(401, "You have no access to this page any more.")
+    order, position = turn
     free_expired(connection, now)
     running = connection.execute(_RUNNING, {"me": annotator_id}).one_or_none()
     if running is not None:
         return Task(running.lease_id, running.started_at, _item(connection, running.completion_id))
-    order, position = connection.execute(_ORDER, {"me": annotator_id}).one()
     tasks, honeypots = (
         connection.execute(_CANDIDATES, {"me": annotator_id, "is_honeypot": kind}).all() for kind in (False, True)
     )

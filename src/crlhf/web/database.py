@@ -25,6 +25,13 @@ DEFAULT = "data/page/page.sqlite3"
 """Where the database lies below the project's root unless a URL says otherwise. `make clean` leaves it alone."""
 
 _BUSY_MS = 30_000
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"busy_timeout={_BUSY_MS}",
+    "secure_delete=ON",
+)
 _ADVISORY_LOCK = 0x63726C68  # "crlh": any fixed number
 
 
@@ -66,6 +73,15 @@ class Database:
             connection = opened.execution_options(crlhf_begin="BEGIN IMMEDIATE", crlhf_is_durable=is_durable)
             with connection.begin():
                 yield connection
+
+    def scrub(self) -> None:
+        """After a deletion: SQLite's log, which holds pages as they were, is emptied as soon as nobody reads them.
+
+        The pages themselves are overwritten with zeros (`secure_delete`).
+        """
+        if self.is_sqlite:
+            with self.engine.connect() as connection:
+                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close every connection."""
@@ -123,7 +139,7 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver begins no transaction of its own
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.errors import CrlhfError
 from crlhf.web import assignment
-from crlhf.web.answers import annotation_rows, submitted, utc
+from crlhf.web.answers import annotation_rows, state_of_answers, submitted, utc
 from crlhf.web.code_view import code_lines, safe_text
 from crlhf.web.database import Database
 from crlhf.web.limits import Limit, RateLimits
@@ -61,22 +61,25 @@ class Page:
         self.limits = RateLimits(settings.limits)
         self.estimates: Estimates = NO_ESTIMATES
         self.estimated_at: float | None = None
-        self._n_estimated = -1
+        self._estimated: tuple[int, int] | None = None
         self._stop = threading.Event()
 
     def refresh(self) -> None:
         """Take over the items that the project shows now, and ask what the answers say if there are new ones."""
         shown = self.sources.items()
+        for one in shown:  # drawn for all before any is shown, or the first look at an item would take longer
+            code_lines(one.code, one.language, one.line_nos)
         with self.database.write() as connection:
             assignment.sync_items(connection, shown, self.settings.rules)
         with self.database.read() as connection:
+            state = state_of_answers(connection)
+            if state == self._estimated:
+                return
             found = submitted(connection)
-        if len(found) == self._n_estimated:
-            return
         estimates = self.sources.estimates(list(annotation_rows(found))) if found else NO_ESTIMATES
         with self.database.write() as connection:
             assignment.want_more(connection, estimates.n_more, self.settings.rules)
-        self.estimates, self.estimated_at, self._n_estimated = estimates, self.clock(), len(found)
+        self.estimates, self.estimated_at, self._estimated = estimates, self.clock(), state
 
     def keep_fresh(self) -> None:
         """Refresh until `stop`; a source that fails is logged, and asked again later."""

@@ -159,9 +159,13 @@ def read_guide(connection: Connection, annotator_id: str, now: float) -> None:
 
 
 def touch(connection: Connection, annotator: Mapping[str, Any], now: float) -> float:
-    """Note that someone is at work; the start of the present sitting (a new one after half an hour away)."""
+    """Note that someone is at work; the start of the present sitting.
+
+    A new one begins after half an hour away, and when the clock was set back.
+    """
     started, seen = annotator["work_started_at"], annotator["seen_at"]
-    start = now if started is None or seen is None or now - seen > _SITTING_GAP_S else float(started)
+    is_new = started is None or seen is None or not started <= seen <= now or now - seen > _SITTING_GAP_S
+    start = now if is_new else float(started)
     me = annotators.c.annotator_id == annotator["annotator_id"]
     connection.execute(update(annotators).where(me).values(work_started_at=start, seen_at=now))
     return start
