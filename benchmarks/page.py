@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import multiprocessing
 import re
 import socket
@@ -135,6 +136,14 @@ class Simulated:
         return int(head[9:12]), content
 
 
+def wait_until_up(port: int) -> None:
+    """Return when the server answers; the socket listens before, so that asking waits for it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/health")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 async def load(crowd: list[Simulated], seconds: float) -> float:
     """Everybody starts at once; the seconds it took."""
     start = asyncio.Event()
@@ -161,6 +170,7 @@ def measure(n_annotators: int, seconds: float, pause_s: float) -> bool:
         server = context.Process(target=serve, args=(url, listener, n_annotators, n_items), daemon=True)
         server.start()
         listener.close()
+        wait_until_up(port)
         crowd = [Simulated(port, name, token, pause_s) for name, token in people_at_work]
         try:
             elapsed = asyncio.run(load(crowd, seconds))

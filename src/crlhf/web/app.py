@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -18,6 +19,9 @@ from crlhf.web.access import Access, PageHere, Routes, page_of, undeclared
 from crlhf.web.page import Page
 from crlhf.web.refusals import RefusedError
 from crlhf.web.shell import Shell
+
+N_THREADS = 8
+"""Requests in work at once: enough to share flushes of the disk; more would only wait for one another."""
 
 common = Routes()
 _SENTENCES = {404: "There is no such page.", 405: "This page does not take that kind of request."}
@@ -53,6 +57,7 @@ def create_app(page: Page) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = N_THREADS
         if page.settings.refresh_s:
             threading.Thread(target=page.keep_fresh, name="page-refresh", daemon=True).start()
         yield

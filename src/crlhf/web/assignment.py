@@ -27,7 +27,7 @@ BLOCK = 10
 """Turns in a block."""
 
 UNLIMITED = 1_000_000_000
-_CHOICE = 32
+_CHOICE = 12
 
 
 class Rules(NamedTuple):
@@ -140,16 +140,25 @@ def is_honeypot_turn(order_seed: int, position: int, rate: float) -> bool:
 
 
 _ME = annotators.c.annotator_id == bindparam("me")
-_RUNNING = (
-    select(leases.c.lease_id, leases.c.started_at, leases.c.completion_id)
-    .where(leases.c.annotator_id == bindparam("me"), leases.c.is_running)
+_IS_OPEN = (leases.c.annotator_id == annotators.c.annotator_id) & leases.c.is_running
+_TURN = (
+    select(annotators.c.order_seed, annotators.c.n_assigned, leases.c.lease_id, leases.c.started_at)
+    .add_columns(leases.c.completion_id)
+    .select_from(annotators.outerjoin(leases, _IS_OPEN))
+    .where(_ME, annotators.c.state == "active")
     .limit(1)
 )
-_ORDER = select(annotators.c.order_seed, annotators.c.n_assigned).where(_ME, annotators.c.state == "active")
+"""An annotator's place in their own order, and the item that they have open."""
 _COUNT_TURN = update(annotators).where(_ME).values(n_assigned=annotators.c.n_assigned + 1)
 _ITEM = select(items).where(items.c.completion_id == bindparam("id"))
 _CHANGE_TAKEN = (
     update(items).where(items.c.completion_id == bindparam("id")).values(n_taken=items.c.n_taken + bindparam("change"))
+)
+_TAKE = (
+    update(items)
+    .where(items.c.completion_id == bindparam("id"))
+    .values(n_taken=items.c.n_taken + 1)
+    .returning(*items.c)
 )
 _EXPIRE = (
     update(leases)
@@ -179,14 +188,14 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
     Raises:
         RefusedError: 401 the annotator was shut out or deleted since the session was checked.
     """
-    turn = connection.execute(_ORDER, {"me": annotator_id}).one_or_none()
+    free_expired(connection, now)
+    turn = connection.execute(_TURN, {"me": annotator_id}).one_or_none()
     if turn is None:
         raise RefusedError(401, "You have no access to this page any more.")
-    order, position = turn
-    free_expired(connection, now)
-    running = connection.execute(_RUNNING, {"me": annotator_id}).one_or_none()
-    if running is not None:
-        return Task(running.lease_id, running.started_at, _item(connection, running.completion_id))
+    if turn.lease_id is not None:
+        item = connection.execute(_ITEM, {"id": turn.completion_id}).mappings().one()
+        return Task(turn.lease_id, turn.started_at, item)
+    order, position = turn.order_seed, turn.n_assigned
     tasks, honeypots = (
         connection.execute(_CANDIDATES, {"me": annotator_id, "is_honeypot": kind}).all() for kind in (False, True)
     )
@@ -195,13 +204,8 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
     wants_honeypot = is_honeypot_turn(order, position, rules.honeypot_rate)
     chosen = _pick(honeypots if wants_honeypot and honeypots else tasks, order)
     connection.execute(_COUNT_TURN, {"me": annotator_id})
-    change_taken(connection, chosen, 1)
-    lease_id = _lease(connection, annotator_id, chosen, position, rules, now)
-    return Task(lease_id, now, _item(connection, chosen))
-
-
-def _item(connection: Connection, completion_id: str) -> dict[str, Any]:
-    return dict(connection.execute(_ITEM, {"id": completion_id}).mappings().one())
+    item = connection.execute(_TAKE, {"id": chosen}).mappings().one()
+    return Task(_lease(connection, annotator_id, chosen, position, rules, now), now, item)
 
 
 def free_expired(connection: Connection, now: float) -> None:

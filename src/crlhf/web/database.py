@@ -1,9 +1,9 @@
 """The page's database: SQLite in WAL by default, PostgreSQL by URL; every write is one transaction that waits its turn.
 
 SQLite: `BEGIN IMMEDIATE` takes the write lock before anything is read, so no transaction decides on what another is
-about to change; `synchronous=FULL` makes a commit outlive the machine's power. Within one process writers queue on a
-lock of Python's, because SQLite's own waiting sleeps longer the longer it waits. PostgreSQL: an advisory lock held to
-the end of the transaction does the same.
+about to change; a flush of the log (`flushing`) makes a commit outlive the machine's power. Within one process writers
+queue on a lock of Python's, because SQLite's own waiting sleeps longer the longer it waits. PostgreSQL: an advisory
+lock held to the end of the transaction does the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from crlhf.errors import InputError, IntegrityError, MissingInputError
 from crlhf.web import tables
+from crlhf.web.flushing import Log
 
 DEFAULT = "data/page/page.sqlite3"
 """Where the database lies below the project's root unless a URL says otherwise. `make clean` leaves it alone."""
@@ -27,7 +28,7 @@ DEFAULT = "data/page/page.sqlite3"
 _BUSY_MS = 30_000
 _PRAGMAS = (
     "journal_mode=WAL",
-    "synchronous=FULL",
+    "synchronous=NORMAL",  # the log is flushed by `flushing.Log`
     "foreign_keys=ON",
     f"busy_timeout={_BUSY_MS}",
     "secure_delete=ON",
@@ -47,6 +48,7 @@ class Database:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._turn = threading.Lock()
+        self._log = Log(Path(engine.url.database or "")) if self.is_sqlite else None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -61,18 +63,20 @@ class Database:
     def write(self, *, is_durable: bool = True) -> Iterator[Connection]:
         """A transaction that no other one overlaps; it is on the disk when the block ends, or undone on an error.
 
-        With `is_durable` False the block ends before SQLite has flushed: kill -9 loses nothing then either, a power cut
+        With `is_durable` False the block ends before the log is flushed: kill -9 loses nothing then either, a power cut
         may. It is for what can be done again, such as giving an item out.
         """
-        if not self.is_sqlite:
+        if self._log is None:
             with self.engine.begin() as connection:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
                 yield connection
             return
         with self._turn, self.engine.connect() as opened:
-            connection = opened.execution_options(crlhf_begin="BEGIN IMMEDIATE", crlhf_is_durable=is_durable)
+            connection = opened.execution_options(crlhf_begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
+        if is_durable:
+            self._log.flush()
 
     def scrub(self) -> None:
         """After a deletion: SQLite's log, which holds pages as they were, is emptied as soon as nobody reads them.
@@ -86,6 +90,8 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        if self._log is not None:
+            self._log.close()
 
 
 def default_url(root: Path) -> str:
@@ -121,7 +127,7 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
             raise MissingInputError(f"{path}: no annotation page has run here yet; `crlhf serve` starts one")
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        engine = create_engine(address, pool_size=20, max_overflow=20, pool_timeout=30)
+        engine = create_engine(address, pool_size=20, max_overflow=40, pool_timeout=30)
     except (NoSuchModuleError, ModuleNotFoundError):
         raise InputError(f"{shown}: the page talks to PostgreSQL through psycopg only") from None
     if kind == "sqlite":
@@ -146,8 +152,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     cursor = connection.connection.cursor()
-    if "crlhf_is_durable" in options:  # said before each write, because connections are used again
-        cursor.execute(f"PRAGMA synchronous={'FULL' if options['crlhf_is_durable'] else 'NORMAL'}")
     cursor.execute(options.get("crlhf_begin", "BEGIN"))
     cursor.close()
 
