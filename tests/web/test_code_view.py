@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crlhf.lines import split_lines
-from crlhf.web.code_view import code_lines, safe_text
+from crlhf.web.code_view import code_lines, highlighted, prose, safe_text
 
 HOSTILE = [
     "</code></label><script>alert(1)</script>",
@@ -64,3 +64,20 @@ def test_characters_that_hide_or_turn_text_are_named(character, code):
 def test_a_nul_becomes_its_picture():
     assert "\u2400" in safe_text("a\0b")
     assert "\0" not in safe_text("a\0b")
+
+
+def test_indentation_stands_apart_so_that_a_mark_under_the_text_does_not_reach_it():
+    lines = code_lines("def f():\n    return 1\n\ty\n", "python", ())
+    assert str(lines[0].html).startswith('<span class="k">def</span>')
+    assert str(lines[1].html).startswith('<span class="indent">    </span><span class="k">return</span>')
+    assert str(lines[2].html).startswith('<span class="indent">\t</span>')
+
+
+def test_an_example_is_highlighted_without_a_change_of_its_text():
+    html = highlighted("f(1) == '<b>'\nassert x", "python")
+    assert text_of(html) == "f(1) == '<b>'\nassert x"
+    assert '<span class="mi">1</span>' in html
+
+
+def test_between_backticks_the_pages_own_sentences_hold_code():
+    assert prose("say `a < b`, not a > b") == "say <code>a &lt; b</code>, not a &gt; b"

@@ -42,12 +42,33 @@ def code_lines(code: str, language: str, line_nos: tuple[int, ...]) -> tuple[Cod
         for n, piece in enumerate(split_lines(text)):
             if n:
                 parts.append([])
+            if not parts[-1]:
+                indent, piece = _indent_apart(piece)  # noqa: PLW2901
+                parts[-1] += [Markup('<span class="indent">{}</span>').format(indent)] if indent else []
             if piece:
                 html = safe_text(piece)
                 parts[-1].append(Markup('<span class="{}">{}</span>').format(css, html) if css else html)
     if code.endswith("\n"):
         parts.pop()  # what follows the last newline is no line to look at
     return tuple(CodeLine(no, no in judged, Markup("").join(line)) for no, line in enumerate(parts, 1))
+
+
+def highlighted(text: str, language: str) -> Markup:
+    """`text` highlighted like a program, without line numbers."""
+    return Markup("\n").join(line.html for line in code_lines(text, language, ()))
+
+
+def prose(text: str) -> Markup:
+    """The page's own sentences: what stands between backticks is code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts)
+    )
+
+
+def _indent_apart(text: str) -> tuple[str, str]:
+    rest = text.lstrip(" \t")
+    return text[: len(text) - len(rest)], rest
 
 
 def safe_text(text: str) -> Markup:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crlhf.errors import CrlhfError
 from crlhf.web import assignment
 from crlhf.web.answers import annotation_rows, state_of_answers, submitted, utc
-from crlhf.web.code_view import code_lines, safe_text
+from crlhf.web.code_view import code_lines, highlighted, prose, safe_text
 from crlhf.web.database import Database
 from crlhf.web.limits import Limit, RateLimits
 from crlhf.web.sources import NO_ESTIMATES, Estimates, Sources
@@ -69,6 +69,8 @@ class Page:
         shown = self.sources.items()
         for one in shown:  # drawn for all before any is shown, or the first look at an item would take longer
             code_lines(one.code, one.language, one.line_nos)
+            for example in one.examples:
+                highlighted(example, one.language)
         with self.database.write() as connection:
             assignment.sync_items(connection, shown, self.settings.rules)
         with self.database.read() as connection:
@@ -128,7 +130,8 @@ class Page:
             name: f"/static/{name}?v={hashlib.sha256(body).hexdigest()[:12]}" for name, (body, _) in self.files.items()
         }
         made.globals.update(static=versions, code_lines=code_lines, currency=self.settings.currency)
-        made.filters.update(visible=safe_text, clock=_clock, when=_when, tuple_of=tuple)
+        made.filters.update(visible=safe_text, highlighted=highlighted, prose=prose)
+        made.filters.update(clock=_clock, when=_when, tuple_of=tuple)
         return made
 
     def draw(self, template: str, **values: Any) -> str:

@@ -1,4 +1,4 @@
-// Keys, undo, the clock, and sending an answer until it has arrived. Without this script the form works as a form.
+// Keys, undo, drafts, the clock, and sending an answer until it has arrived. Without this script the form works as a form.
 "use strict";
 (() => {
   const form = document.getElementById("task");
@@ -12,7 +12,9 @@
   const say = document.getElementById("say");
   const undoButton = document.getElementById("undo");
   const keys = document.getElementById("keys");
-  const draftKey = lease && "draft " + lease.value;
+  const more = document.getElementById("more");
+  const notes = more ? [...more.querySelectorAll("select, input")] : [];
+  const draftKey = "draft " + (lease ? lease.value : location.pathname);
   const past = [];
   let isSending = false;
 
@@ -32,8 +34,19 @@
     if (!marked.length) return "Nothing is marked yet.";
     return (marked.length === 1 ? "Marked: line " : "Marked: lines ") + marked.join(", ") + ".";
   };
-  const keep = () => {
-    if (draftKey) try { sessionStorage.setItem(draftKey, JSON.stringify(state())); } catch { /* not allowed: no draft */ }
+  // The draft of the open item, and of no other, is kept on this machine until it is sent or one signs out.
+  const stored = (action) => { try { return action(localStorage); } catch { return null; /* not allowed: no draft */ } };
+  const dropDrafts = (but) => stored((store) => Object.keys(store)
+    .filter((name) => name.startsWith("draft ") && name !== but).forEach((name) => store.removeItem(name)));
+  const keep = () => stored((store) => store.setItem(draftKey, JSON.stringify(
+    { marks: state(), notes: notes.map((note) => note.value), past: past.slice(-50) })));
+  const recall = () => {
+    const draft = stored((store) => JSON.parse(store.getItem(draftKey)));
+    if (!draft || !Array.isArray(draft.marks) || draft.marks.length !== lines.length + 1) return;
+    show(draft.marks);
+    past.push(...draft.past);
+    notes.forEach((note, index) => { note.value = draft.notes[index] || ""; });
+    if (notes.some((note) => note.value)) more.open = true;
   };
   const settle = () => {
     before = state();
@@ -67,6 +80,7 @@
     setInterval(() => {
       const s = start + Math.floor((Date.now() - opened) / 1000), h = Math.floor(s / 3600);
       const two = (n) => String(n).padStart(2, "0");
+      document.getElementById("break").hidden = s % 3600 < 3000;
       clock.textContent = (h ? h + ":" + two(Math.floor(s / 60) % 60) : Math.floor(s / 60)) + ":" + two(s % 60);
     }, 1000);
   }
@@ -83,7 +97,7 @@
       try {
         const answer = await fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" });
         if (answer.type === "opaqueredirect") {
-          if (draftKey) try { sessionStorage.removeItem(draftKey); } catch { /* there was none */ }
+          dropDrafts();
           location.assign(next);
           return;
         }
@@ -118,31 +132,33 @@
   const single = document.getElementById("single-keys");
   const usesLetters = () => !single || single.checked;
   if (single) {
-    try { single.checked = localStorage.getItem("single-keys") !== "off"; } catch { /* stays on */ }
-    single.addEventListener("change", () => {
-      try { localStorage.setItem("single-keys", single.checked ? "on" : "off"); } catch { /* for this page only */ }
-    });
+    single.checked = stored((store) => store.getItem("single-keys")) !== "off";
+    single.addEventListener("change", () => stored((store) => store.setItem("single-keys", single.checked ? "on" : "off")));
     document.getElementById("help").addEventListener("click", () => keys.showModal());
   }
   const stops = [...lines, nothing];
+  let last = stops[0];
+  form.addEventListener("focusin", (event) => { if (stops.includes(event.target)) last = event.target; });
   const move = (step) => {
     const here = stops.indexOf(document.activeElement);
-    const there = here < 0 ? (step > 0 ? 0 : stops.length - 1) : here + step;
+    const there = here < 0 ? stops.indexOf(last) : here + step;
     stops[Math.max(0, Math.min(stops.length - 1, there))].focus();
   };
   const letters = {
     n: () => { nothing.checked = !nothing.checked; changed(nothing); },
     u: undo,
+    c: () => { if (more) { more.open = true; notes[0].focus(); } },
     "?": () => keys?.showModal(),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.altKey || event.metaKey || keys?.open) return;
+    if (event.isComposing || event.altKey || keys?.open) return;
     const place = event.target;
+    const isOther = place instanceof HTMLButtonElement || place instanceof HTMLAnchorElement || place?.matches?.("summary");
     const isWriting = place instanceof HTMLSelectElement
       || (place instanceof HTMLInputElement && place.type !== "checkbox");
-    if (event.key === "Escape" && isWriting) { stops[0].focus(); return; }
+    if (event.key === "Escape" && isWriting) { last.focus(); return; }
     if (isWriting) return;
-    if (event.ctrlKey) {
+    if (event.ctrlKey || event.metaKey) {
       if (event.key === "z") { event.preventDefault(); undo(); }
       return;
     }
@@ -152,7 +168,7 @@
     } else if (event.key === "Home" || event.key === "End") {
       event.preventDefault();
       stops[event.key === "Home" ? 0 : stops.length - 1].focus();
-    } else if (event.key === "Enter" && !(place instanceof HTMLButtonElement || place instanceof HTMLAnchorElement)) {
+    } else if (event.key === "Enter" && !isOther) {
       event.preventDefault();
       form.requestSubmit(form.querySelector("button.primary"));
     } else if (usesLetters() && letters[event.key]) {
@@ -163,10 +179,13 @@
   form.addEventListener("change", (event) => { if (stops.includes(event.target)) changed(event.target); });
   undoButton.addEventListener("click", undo);
 
-  if (draftKey) try {
-    const draft = JSON.parse(sessionStorage.getItem(draftKey));
-    if (Array.isArray(draft) && draft.length === stops.length) show(draft);
-  } catch { /* no draft */ }
+  notes.forEach((note) => note.addEventListener("input", keep));
+  document.getElementById("leave")?.addEventListener("submit", () => dropDrafts());
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // back: it may have been sent
+
+  dropDrafts(draftKey);
+  recall();
+  undoButton.disabled = !past.length;
   before = state();
   tell(describe());
   lines[0]?.focus({ preventScroll: true });
