@@ -10,7 +10,7 @@ import yaml
 from crlhf.evaluation.problems import load_sql
 from crlhf.evaluation.protocols import get_protocol
 from crlhf.languages import sql
-from crlhf.stages import PER_POLICY, POLICIES, STAGES
+from crlhf.stages import STAGES, rounds_of, summary_path
 from crlhf.stages.runner import execute
 from crlhf.store import Store, read_json, records
 from tests.tiny_policy import build_model, build_tokenizer
@@ -71,9 +71,9 @@ def chain(tmp_path_factory):
         patch.setenv("CRLHF_TRACKING", "off")
         patch.setattr("crlhf.evaluation.mbpp_file._answers", lambda url: False)
         for stage in STAGES:
-            for policy in POLICIES if stage in PER_POLICY else (None,):
-                execute(stage, root, lambda line: None, policy)
-    return Store(root)
+            for name in rounds_of(stage, ["r1"]):
+                execute(stage, root, lambda line: None, name)
+    return Store(root, "r1")
 
 
 def test_problems_to_train_on_are_the_28_and_to_be_scored_on_the_12(chain):
@@ -87,7 +87,7 @@ def test_completions_are_sql_and_some_of_them_pass(chain):
     completions = chain.read("completions")
     assert len(completions) == 16
     assert completions["model_input"].str.startswith("-- SQLite\nCREATE TABLE").all()
-    metrics = read_json(chain.path("metrics/stages/honeypots.json"))["metrics"]
+    metrics = read_json(chain.path(summary_path("honeypots", "r1")))["metrics"]
     assert metrics["n_pass"] >= 2
     assert metrics["n_pass"] + metrics["n_fail"] + metrics["n_error"] == 16
 
@@ -115,15 +115,15 @@ def test_the_crowd_judged_lines_of_sql_and_its_scores_follow_the_truth(chain):
 
 
 def test_ppo_trained_on_them_and_scores_name_the_sql_set(chain):
-    manifest = read_json(chain.path("models/ppo/manifest.json"))
+    manifest = read_json(chain.path("models/r1/manifest.json"))
     assert manifest["is_simulated"] is True
     assert chain.read("ppo_steps")["step"].max() >= 1
     found = {(r["benchmark"], r["policy"]): r for r in json.loads(chain.path("metrics/scores.json").read_text())}
-    assert set(found) == {(b, p) for b in ("humaneval", "sql") for p in ("base", "tuned")}
+    assert set(found) == {(b, p) for b in ("humaneval", "sql") for p in ("base", "r1")}
     base = found["sql", "base"]
     assert (base["protocol"], base["n_problems"], base["n_samples"]) == (PROTOCOL, 3, 1)
     # of the three problems the policy knows the answer to one by heart
-    samples = chain.read("sql_base").set_index("problem_id")
+    samples = chain.read("sql", "base").set_index("problem_id")
     assert samples.loc["sql/31", "verdict"] == "pass"
     assert base["value"] == pytest.approx(samples["verdict"].eq("pass").mean())
     assert "sql" in chain.path("reports/report.html").read_text().lower()

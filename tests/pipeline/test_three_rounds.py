@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from crlhf.stages import summary_path
+from crlhf.stages import PER_POLICY, summary_path
 from tests.fitted_policy import build_fitted_policy
 from tests.pipeline.toy_rounds import rounds, toy_params, toy_starter
 
@@ -40,7 +40,7 @@ def test_adding_a_round_re_runs_nothing_old_and_the_true_pass_rate_has_risen(thr
     project = three_rounds
     assert project.stale() == []
     project.edit_params(**rounds(4))
-    new = {f"{stage}@r4" for stage in (*ROUND_STAGES, "humaneval", "mbpp")}
+    new = {f"{stage}@r4" for stage in (*ROUND_STAGES, *PER_POLICY)}
     assert set(project.stale()) == new | {"scores", "report"}
     plan = project.dvc("repro", "--dry", "completions@r4").stdout
     assert re.findall(r"Running stage '(.+)'", plan) == ["completions@r4"]
