@@ -1,7 +1,7 @@
 """Nothing that the page sends tells a honeypot from a task: bytes, lengths, headers, fields, order, work done."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 from sqlalchemy import select
@@ -52,24 +52,29 @@ def exchange(client, turn):
 
 def test_responses_over_many_honeypots_and_tasks_are_alike(served):
     seen = {kind: defaultdict(set) for kind in KINDS}
-    lengths, turns = defaultdict(set), defaultdict(int)
+    lengths, ids = defaultdict(set), {kind: [] for kind in KINDS}
     for _ in range(6):
         client = served.annotator()
         for turn in range(N_TURNS):
             served.now += 20  # within the rate limits
             fields, said = exchange(client, turn)
             kind = is_honeypot(served, fields["lease_id"])
-            turns[kind] += 1
+            ids[kind].append("".join(fields.values()))
             assert list(fields) == ["lease_id", "idempotency_key"]
             assert all(re.fullmatch("[0-9a-f]{32}", value) for value in fields.values())
             for name, answer in said.items():
                 headers = tuple((key, without_numbers(value)) for key, value in answer.headers.multi_items())
                 seen[kind][name].add((answer.status_code, headers, without_numbers(answer.text)))
                 lengths[name, turn].add(len(answer.content))
-    assert min(turns.values()) >= 60
+    assert min(map(len, ids.values())) >= 60
     assert seen[False] == seen[True]
     assert {name: len(answers) for name, answers in seen[True].items()} == dict.fromkeys(seen[True], 1)
     assert all(len(found) == 1 for found in lengths.values())  # at one turn, whatever the item and whoever asks
+    shares = [[Counter(digits) for digits in zip(*ids[kind], strict=True)] for kind in KINDS]
+    for of_tasks, of_honeypots in zip(*shares, strict=True):  # each place of the ids holds each digit equally often
+        for digit in "0123456789abcdef":
+            difference = of_tasks[digit] / len(ids[False]) - of_honeypots[digit] / len(ids[True])
+            assert abs(difference) < 0.25  # standard deviation sqrt(2 / 60 * 15 / 256) = 0.044
 
 
 def test_a_copy_of_ones_data_has_the_same_fields_for_both(served):
