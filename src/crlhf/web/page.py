@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.errors import CrlhfError
-from crlhf.web import assignment
+from crlhf.web import assignment, people
 from crlhf.web.answers import annotation_rows, state_of_answers, submitted, utc
 from crlhf.web.code_view import code_lines, highlighted, prose, safe_text
 from crlhf.web.database import Database
@@ -73,6 +73,7 @@ class Page:
                 highlighted(example, one.language)
         with self.database.write() as connection:
             assignment.sync_items(connection, shown, self.settings.rules)
+            people.drop_expired(connection, self.clock())
         with self.database.read() as connection:
             state = state_of_answers(connection)
             if state == self._estimated:

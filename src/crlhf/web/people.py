@@ -21,6 +21,7 @@ INVITATION_S = 14 * 86400.0
 ANNOTATOR_SESSION_S = 30 * 86400.0
 OPERATOR_SESSION_S = 12 * 3600.0
 _SITTING_GAP_S = 30 * 60.0
+_GRACE_S = 86400.0
 
 
 class Invitation(NamedTuple):
@@ -150,6 +151,12 @@ def operator_of(connection: Connection, session_token: str, now: float) -> str |
 def end_sessions(connection: Connection, role: str, subject: str) -> None:
     """Sign someone out everywhere."""
     connection.execute(delete(sessions).where(sessions.c.role == role, sessions.c.subject == subject))
+
+
+def drop_expired(connection: Connection, now: float) -> None:
+    """Forget links and sessions that ended a day ago or earlier; a clock that is wrong for an hour costs nobody's."""
+    for table in (sessions, invitations):
+        connection.execute(delete(table).where(table.c.expires_at <= now - _GRACE_S))
 
 
 def read_guide(connection: Connection, annotator_id: str, now: float) -> None:
