@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, Executable, bindparam, exists, insert, select, update
 
 from crlhf.errors import IntegrityError
 from crlhf.web.refusals import RefusedError
@@ -193,8 +193,7 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
     if turn is None:
         raise RefusedError(401, "You have no access to this page any more.")
     if turn.lease_id is not None:
-        item = connection.execute(_ITEM, {"id": turn.completion_id}).mappings().one()
-        return Task(turn.lease_id, turn.started_at, item)
+        return Task(turn.lease_id, turn.started_at, _row(connection, _ITEM, turn.completion_id))
     order, position = turn.order_seed, turn.n_assigned
     tasks, honeypots = (
         connection.execute(_CANDIDATES, {"me": annotator_id, "is_honeypot": kind}).all() for kind in (False, True)
@@ -204,8 +203,12 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
     wants_honeypot = is_honeypot_turn(order, position, rules.honeypot_rate)
     chosen = _pick(honeypots if wants_honeypot and honeypots else tasks, order)
     connection.execute(_COUNT_TURN, {"me": annotator_id})
-    item = connection.execute(_TAKE, {"id": chosen}).mappings().one()
+    item = _row(connection, _TAKE, chosen)
     return Task(_lease(connection, annotator_id, chosen, position, rules, now), now, item)
+
+
+def _row(connection: Connection, statement: Executable, completion_id: str) -> dict[str, Any]:
+    return dict(connection.execute(statement, {"id": completion_id}).mappings().one())
 
 
 def free_expired(connection: Connection, now: float) -> None:
