@@ -137,10 +137,12 @@ def _row(
     }
 
 
+_N_ANSWERED = select(func.count()).select_from(answers).where(answers.c.annotator_id == bindparam("me"))
+
+
 def n_answered(connection: Connection, annotator_id: str) -> int:
     """How many items someone has answered."""
-    query = select(func.count()).select_from(answers).where(answers.c.annotator_id == annotator_id)
-    return connection.scalar(query) or 0
+    return connection.scalar(_N_ANSWERED, {"me": annotator_id}) or 0
 
 
 def state_of_answers(connection: Connection) -> tuple[int, int]:

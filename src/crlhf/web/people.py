@@ -173,9 +173,15 @@ def touch(connection: Connection, annotator: Mapping[str, Any], now: float) -> f
     started, seen = annotator["work_started_at"], annotator["seen_at"]
     is_new = started is None or seen is None or not started <= seen <= now or now - seen > _SITTING_GAP_S
     start = now if is_new else float(started)
-    me = annotators.c.annotator_id == annotator["annotator_id"]
-    connection.execute(update(annotators).where(me).values(work_started_at=start, seen_at=now))
+    connection.execute(_TOUCH, {"me": annotator["annotator_id"], "start": start, "now": now})
     return start
+
+
+_TOUCH = (
+    update(annotators)
+    .where(annotators.c.annotator_id == bindparam("me"))
+    .values(work_started_at=bindparam("start"), seen_at=bindparam("now"))
+)
 
 
 def revoke(connection: Connection, annotator_id: str, now: float, actor: str) -> None:
