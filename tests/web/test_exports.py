@@ -32,10 +32,16 @@ HARMLESS = ["a - b = c; so it is", "why, -1?", "line 3 is x=1", "ça va 你好 �
 
 @pytest.fixture
 def commented(database):
-    """One answer for each text, as its comment."""
+    """One answer for each text, as its comment; the same texts are the names of problems and rounds."""
     rules = RULES._replace(honeypot_rate=0.0)
     texts = [*FORMULAS, *HARMLESS]
-    fill(database, items(n_tasks=len(texts), n_honeypots=0), rules)
+    shown = items(n_tasks=len(texts), n_honeypots=0)
+    names = [f"{text}\u2028" for text in texts]
+    fill(
+        database,
+        [one._replace(problem_id=name, round_name=name) for one, name in zip(shown, names, strict=True)],
+        rules,
+    )
     me = newcomer(database)
     for n, text in enumerate(texts):
         with database.write() as connection:
@@ -70,4 +76,4 @@ def test_the_machine_export_is_the_raw_table_to_the_character(commented):
     rows = [json.loads(line) for line in exports.jsonl(commented)]
     assert len(rows) == 3 * len([*FORMULAS, *HARMLESS])
     assert [(row["line_no"], row["verdict"]) for row in rows[:3]] == [(2, "ok"), (3, "wrong"), (5, "ok")]
-    assert "'" not in "".join(str(value) for row in rows for value in row.values())
+    assert {row["problem_id"] for row in rows} == {f"{text}\u2028" for text in [*FORMULAS, *HARMLESS]}

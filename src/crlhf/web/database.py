@@ -122,10 +122,13 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
     if kind not in ("sqlite", "postgresql"):
         raise InputError(f"{shown}: the page keeps its answers in sqlite or postgresql, not in {kind}")
     if kind == "sqlite":
-        path = Path(address.database or "")
+        if address.database in (None, "", ":memory:"):
+            raise InputError(f"{shown}: answers are kept in a file, not in memory")
+        path = Path(address.database)
         if must_exist and not path.exists():
             raise MissingInputError(f"{path}: no annotation page has run here yet; `crlhf serve` starts one")
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # nobody else on the machine reads what people answered; SQLite's log follows suit
     try:
         engine = create_engine(address, pool_size=20, max_overflow=40, pool_timeout=30)
     except (NoSuchModuleError, ModuleNotFoundError):
