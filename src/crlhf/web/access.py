@@ -45,10 +45,13 @@ def client_of(request: Request) -> str:
     Behind a proxy uvicorn takes it from X-Forwarded-For.
     """
     host = request.client.host if request.client else "unknown"
+    if ":" not in host:
+        return host[:64]
     try:
-        return str(IPv6Address(host.partition("%")[0]).exploded[:19]) if ":" in host else host[:64]
+        address = IPv6Address(host.partition("%")[0])
     except AddressValueError:
         return host[:64]
+    return str(address.ipv4_mapped or address.exploded[:19])
 
 
 async def _page(request: Request) -> Page:
