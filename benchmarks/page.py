@@ -24,7 +24,7 @@ from sqlalchemy import select
 from crlhf.languages.python import judgeable_lines
 from crlhf.lines import sha256_text
 from crlhf.web import people
-from crlhf.web.app import create_app
+from crlhf.web.app import create_app, settle
 from crlhf.web.assignment import Rules
 from crlhf.web.database import open_database
 from crlhf.web.lessons import TRAINING, WORKED
@@ -75,6 +75,7 @@ def serve(url: str, listener: socket.socket, n_annotators: int, n_items: int) ->
     import uvicorn
 
     page = make_page(url, n_annotators, n_items)
+    settle()
     uvicorn.Server(uvicorn.Config(create_app(page), log_level="warning", access_log=False)).run(sockets=[listener])
 
 

@@ -53,7 +53,7 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
     from crlhf.errors import InputError
     from crlhf.params import load_params
     from crlhf.stages.page import settings_of, sources
-    from crlhf.web.app import create_app
+    from crlhf.web.app import create_app, settle
     from crlhf.web.page import Page
 
     if public_url is not None and not public_url.startswith(("http://", "https://")):
@@ -77,6 +77,7 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
             forwarded_allow_ips=trust_proxy,
             timeout_graceful_shutdown=5,
         )
+        settle()
         uvicorn.Server(config).run(sockets=[listener])
 
 
