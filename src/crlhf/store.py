@@ -151,8 +151,15 @@ class Store:
         return self.root / relative
 
     def table_path(self, name: str, round_name: str | None = None) -> Path:
-        """The absolute path of the table called `name`, of that round or else of the store's own."""
-        return self.path(TABLE_PATHS[name].format(round=round_name or self.round))
+        """The absolute path of the table called `name`, of that round or else of the store's own.
+
+        Raises:
+            ValueError: the table is one of a round, and no round is named.
+        """
+        template, one = TABLE_PATHS[name], round_name or self.round
+        if one is None and "{round}" in template:
+            raise ValueError(f"{name} is a table of a round: name the round")
+        return self.path(template.format(round=one))
 
     def has(self, name: str, round_name: str | None = None) -> bool:
         """True when the table called `name` has been made."""

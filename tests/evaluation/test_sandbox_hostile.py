@@ -115,7 +115,7 @@ def run_all(isolation, code_of, victims, canary, temporary):
 
 
 def test_there_are_enough_hostile_programs():
-    assert len(PROGRAMS) >= 150
+    assert len(PROGRAMS) >= 170
 
 
 def test_no_hostile_program_passes_or_leaves_anything(canary, temporary):
@@ -141,7 +141,8 @@ def test_no_object_satisfies_tests_that_it_has_not_solved(canary, temporary):
     odd = ("equal", "spoof", "meta", "always", "learns", "contains", "class_", "generator_of", "hash", "shadows", "nan",
            "exception_that", "pickle", "check_of", "mutates", "imports_the_ev", "patches", "infinite_l", "answers",
            "stop_iteration", "generator_exit", "returns_the", "subclasses", "formats", "reduces", "suppresses",
-           "patched", "forged", "learns_between", "bool_for", "huge", "length_w", "unicode")  # fmt: skip
+           "patched", "forged", "learns_between", "bool_for", "huge", "length_w", "unicode",
+           "lies", "odd_json", "exits_in")  # fmt: skip
     code_of = {name: code for name, code in PROGRAMS.items() if name.startswith(odd)}
     verdicts = run_all("auto", code_of, VICTIMS | SEQUENCES, canary, temporary)
     assert not [name for name, verdict in verdicts.items() if verdict.verdict == "pass"]

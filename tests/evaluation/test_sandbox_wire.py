@@ -2,6 +2,7 @@ import datetime
 import json
 import socket
 import struct
+import threading
 from fractions import Fraction
 
 import pytest
@@ -111,6 +112,26 @@ def test_frames_too_long_or_cut_are_refused():
             ours.close()
             with pytest.raises(wire.WireError, match=what):
                 wire.receive(theirs, 1000)
+
+
+def test_nothing_may_lie_behind_a_frame_or_around_its_value():
+    for data in (b"\0\0\0\1" + b"1" + b"\0\0\0\1" + b"1", b"\0\0\0\2" + b"1 ", b"\0\0\0\2" + b" 1", b"\0\0\0\0"):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(data)
+            with pytest.raises(wire.WireError, match=r"behind the frame|not a frame"):
+                wire.receive(theirs, wire.REPLY_CAP)
+
+
+def test_a_frame_arrives_in_any_pieces():
+    text = '["' + "x" * 10_000 + '"]'
+    data = struct.pack(">I", len(text)) + text.encode()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = threading.Thread(target=lambda: [ours.sendall(data[at : at + 3]) for at in range(0, len(data), 3)])
+        sender.start()
+        assert wire.receive(theirs, wire.REPLY_CAP) == ["x" * 10_000]
+        sender.join()
 
 
 def test_long_digits_and_words_that_are_not_json_are_refused():

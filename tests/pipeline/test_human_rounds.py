@@ -1,4 +1,4 @@
-"""A round of people through DVC: it waits, goes on when the verdicts are there, and late ones make nothing stale."""
+"""A round of people through DVC: it waits, goes on with its verdicts; late ones make nothing stale, forgetting does."""
 
 import json
 
@@ -30,7 +30,7 @@ def people(project, name):
     return crowd.annotations[columns].to_dict("records")
 
 
-def test_a_round_waits_goes_on_and_stays_as_it_is(project):
+def test_a_round_waits_goes_on_and_stays_as_it_is_until_somebody_is_forgotten(project):
     answer = project.dvc("repro", "rewards@r1", check=False)
     assert answer.returncode != 0
     assert "waiting: 0 of " in answer.stderr
@@ -57,3 +57,9 @@ def test_a_round_waits_goes_on_and_stays_as_it_is(project):
     done = [f"{stage}@r1" for stage in ("annotations", "validated", "reliabilities", "rewards")]
     assert not set(done) & set(project.stale())
     assert "Running stage" not in project.dvc("repro", "rewards@r1").stdout
+
+    project.crlhf("forget", one)
+    assert "annotations@r1" in project.stale()
+    project.dvc("repro", "validated@r1")
+    counted = set(Store(project.root, "r1").read("validated")["annotator_id"])
+    assert counted == {row["annotator_id"] for row in rows} - {one}

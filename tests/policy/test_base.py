@@ -20,7 +20,7 @@ from crlhf.errors import DiskFullError, IntegrityError, MissingInputError
 from crlhf.fetch import cache_folder, sha256_file
 from crlhf.params import BasePolicyParams, load_params
 from crlhf.policy import base, disk, weights, wheels
-from crlhf.policy.base import load_policy, policy_folder, prepare_base_policy
+from crlhf.policy.base import find_prepared, load_policy, policy_folder, prepare_base_policy
 from crlhf.policy.generation import generate
 from tests.tiny_policy import build_model, build_tiny_policy, build_tokenizer
 
@@ -135,6 +135,17 @@ def test_a_damaged_policy_is_noticed_and_mended(tiny, tmp_path):
     assert prepare_base_policy(local(tiny), tmp_path, said.append) == manifest
     assert file.read_bytes() == whole
     assert any("damaged and is made anew" in text for text in said)
+
+
+def test_a_policy_named_by_its_folder_in_the_cache_is_that_policy(tiny, tmp_path):
+    manifest = prepare_base_policy(local(tiny), tmp_path, print)
+    folder = policy_folder(manifest, tmp_path)
+    assert find_prepared(folder, tmp_path, "float32")["policy_id"] == manifest["policy_id"]
+    assert find_prepared(folder, tmp_path, "bfloat16") is None
+    assert find_prepared(tiny, tmp_path, "float32") is None
+    (folder / "config.json").write_text("{}")
+    assert find_prepared(folder, tmp_path, "float32") is None
+    assert folder.is_dir()
 
 
 def test_a_policy_that_is_not_in_the_cache_says_which_command_prepares_it(tiny, tmp_path):

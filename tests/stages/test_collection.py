@@ -11,7 +11,7 @@ import yaml
 from crlhf.crowd.items import item_row, items_frame
 from crlhf.errors import IntegrityError, WaitingError
 from crlhf.languages import python
-from crlhf.stages.batches import FOLDER, LEDGER, read_ledger, write_batch
+from crlhf.stages.batches import FOLDER, FORGOTTEN, LEDGER, read_ledger, write_batch
 from crlhf.stages.collection import (
     awaited_rounds,
     close_round,
@@ -21,6 +21,7 @@ from crlhf.stages.collection import (
     state_of_files,
 )
 from crlhf.stages.crowd_record import read_record
+from crlhf.stages.forgetting import forget_annotator
 from crlhf.stages.results import describe_rounds
 from crlhf.stages.runner import execute
 from crlhf.store import Store
@@ -219,3 +220,14 @@ def test_an_annotator_who_was_away_is_remembered_with_forgetting(root):
     assert set(second.index) == {"ann", "bob", "cyd", "dee"}
     prior = 0.5  # Beta(2, 2) of params.yaml; ann missed the wrong line of the honeypot
     assert first.loc["ann", "sensitivity"] < second.loc["ann", "sensitivity"] < prior
+
+
+def test_a_forgotten_annotator_goes_from_a_closed_round_too(root):
+    deliver_round(root, "r1")
+    only_ann = deliver(root, answer(root, "r1-c1", "ann", at="12:00"))
+    run(root, "annotations", "r1")
+    forget_annotator(root, "ann")
+    assert not only_ann.exists()
+    assert len((root / FORGOTTEN).read_text().splitlines()) == 1
+    run(root, "annotations", "r1")
+    assert {annotator for annotator, _, _ in keys(root, "r1", "annotations")} == {"bob"}

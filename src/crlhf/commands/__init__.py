@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crlhf.commands import crowd, data, page, project, rounds, scores
+from crlhf.commands import crowd, data, page, project, rounds, scores, trial
 
 VERBS: tuple[click.Command, ...] = (
     project.schema,
@@ -20,6 +20,7 @@ VERBS: tuple[click.Command, ...] = (
     scores.evaluate,
     scores.compare,
     scores.paper_table,
+    trial.generate,
     rounds.rounds,
     rounds.close,
     page.serve,

@@ -87,7 +87,7 @@ def score(
 
 
 @click.command()
-@click.option("--policy", required=True, help="A folder, .gguf file, adapter, models/<round>, or a Hub id owner/name.")
+@click.option("--policy", required=True, help="A folder, .gguf file, adapter, round (or base), or a Hub id.")
 @click.option("--protocol", required=True, help="Id of a protocol; an unknown one lists them all.")
 @click.option("--out", required=True, type=_PATH, help="The result file; its meta data go beside it.")
 @click.option("--base", help="The base of an adapter [default: the one that it names].")
@@ -137,7 +137,7 @@ def evaluate(
     from crlhf.stages.evaluation import EvaluationRequest, evaluate_policy
 
     request = EvaluationRequest(
-        policy=PolicyRequest(policy, base, revision, dtype),
+        policy=PolicyRequest(policy, base, revision, dtype, root),
         protocol=protocol,
         out=out,
         problems=problems,

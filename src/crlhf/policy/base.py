@@ -72,6 +72,19 @@ def prepare_base_policy(
     return manifest | {"name": params.name, "origin": source.origin}
 
 
+def find_prepared(folder: Path, cache: Path, dtype: str) -> dict[str, Any] | None:
+    """The manifest of `folder` when that is a policy which was prepared in `cache`, intact and in `dtype`; else None.
+
+    Whoever names such a folder means that policy: it is not converted to a second copy under another id.
+    """
+    folder = folder.resolve()
+    if folder.parent != (cache / "policies").resolve() or not (folder / MANIFEST).is_file() or _damage(folder):
+        return None
+    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    is_it = manifest.get("dtype") == dtype and manifest.get("policy_id") == folder.name
+    return manifest | {"name": folder.name, "origin": "a local folder"} if is_it else None
+
+
 def policy_folder(manifest: dict[str, Any], cache: Path) -> Path:
     """The folder of the policy that `manifest` describes, after a look at its files' sizes.
 
@@ -182,14 +195,21 @@ def _is_intact(folder: Path, say: Say) -> bool:
     """Whether the converted policy is there and every file has its hash; a damaged one is removed."""
     if not (folder / MANIFEST).is_file():
         return False
+    damage = _damage(folder)
+    if damage:
+        say(f"the converted policy is damaged and is made anew ({damage})")
+        shutil.rmtree(folder)
+    return not damage
+
+
+def _damage(folder: Path) -> str:
+    """What is wrong with the files of a converted policy; empty when each has its hash."""
     try:
         for name, expected in read_json(folder / MANIFEST)["files"].items():
             check_sha256(folder / name, expected["sha256"])
     except (IntegrityError, FileNotFoundError, KeyError, TypeError, AttributeError) as error:
-        say(f"the converted policy is damaged and is made anew ({one_line(error)})")
-        shutil.rmtree(folder)
-        return False
-    return True
+        return one_line(error) or type(error).__name__
+    return ""
 
 
 def _convert(path: Path, folder: Path, dtype: str, known: dict[str, Any], say: Say) -> None:

@@ -10,7 +10,7 @@ for the batch; rows that are finished leave the batch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,6 +144,7 @@ class Decoder:
         top_p: float = 1.0,
         stops: tuple[str, ...],
         progress: Bar | None,
+        on_text: Callable[[Key, str], None] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -152,6 +153,7 @@ class Decoder:
         self.top_p = top_p
         self.stops = stops
         self.progress = progress
+        self.on_text = on_text
         self.ends = end_token_ids(model, tokenizer)
         self.silent = _special_ids(tokenizer)
         self.n_spoken = len(tokenizer)  # a policy may have more rows in its head than there are tokens
@@ -174,6 +176,8 @@ class Decoder:
                 row.token_ids.append(token)
                 row.logprobs.append(logprob)
                 row.finish_reason = self._finish_reason(row)
+                if self.on_text is not None:
+                    self.on_text(row.key, self._text(row.prompt, _spoken(row)))
             keep = [place for place, row in enumerate(active) if not row.finish_reason]
             if len(keep) < len(active):
                 gone = [row for row in active if row.finish_reason]
@@ -268,13 +272,12 @@ class Decoder:
         return text
 
     def _sample(self, row: Row) -> Sample:
-        ids = row.token_ids[:-1] if row.finish_reason == "eos" else row.token_ids
         return Sample(
             *row.key,
             row.prompt,
             tuple(row.token_ids),
             tuple(row.logprobs),
-            self._text(row.prompt, ids),
+            self._text(row.prompt, _spoken(row)),
             row.finish_reason,
         )
 
@@ -282,6 +285,11 @@ class Decoder:
 def plain_model(model: Any) -> Any:
     """The model of transformers inside `model`, which may be wrapped by PEFT."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _spoken(row: Row) -> list[int]:
+    """The row's tokens without the end token."""
+    return row.token_ids[:-1] if row.finish_reason == "eos" else row.token_ids
 
 
 def _special_ids(tokenizer: Any) -> frozenset[int]:

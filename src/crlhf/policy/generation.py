@@ -46,6 +46,7 @@ def generate(
     on_batch: Callable[[list[Sample]], None] | None = None,
     done: Mapping[Key, Sample] | None = None,
     progress: Bar | None = None,
+    on_text: Callable[[Key, str], None] | None = None,
     arithmetic: Arithmetic = "float32",
 ) -> list[Sample]:
     """Sample `n` completions of each of `model_inputs`.
@@ -67,6 +68,7 @@ def generate(
         on_batch: called with the samples of each finished batch, in the order of (input_no, sample_no).
         done: samples of an earlier run with equal arguments, by (input_no, sample_no).
         progress: told of every finished completion.
+        on_text: called after every token with its completion's (input_no, sample_no) and the text so far.
         arithmetic: of the linear layers on a CPU. `bfloat16` and `int8` are faster and serve evaluation only: the
             log-probabilities are then those of the rounded policy, not of the one that PPO trains.
 
@@ -98,6 +100,7 @@ def generate(
         top_p=top_p,
         stops=tuple(stops),
         progress=progress,
+        on_text=on_text,
     )
 
     def write(batch: list[Key]) -> list[Sample]:

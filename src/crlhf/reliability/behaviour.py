@@ -2,15 +2,22 @@
 
 - too fast: most answers (at least 5 given) took less than `SECONDS_A_LINE` a judged line, or less than the plausible
   minimum.
-- copying: two annotators answered at least 5 common completions, every line alike, among them at least 2 lines that
-  both marked and that are right by the honeypots' key or by most of the others. Independent people share right answers,
-  seldom all their mistakes. This finds small cliques early; `suspects.find_suspects` finds copying among many answers.
+- copying: two annotators answered at least 5 common completions, every line alike, and made the same mistakes: lines
+  that both marked and that are right by the honeypots' key or by most of the others. If `m` of the `N` right lines
+  fell to each of two independent people at random, they would be the same with probability
+
+      1 / C(N, m),
+
+  and a pair is listed when that, times the number of pairs with as much in common, is below 0.001. Independent people
+  share right answers, seldom all their mistakes. This finds small cliques early; `suspects.find_suspects` finds
+  copying among many answers.
 
 Departs from the paper (arXiv:2503.15129): the paper detects nobody.
 """
 
 from __future__ import annotations
 
+from math import comb
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 SECONDS_A_LINE = 0.4
 """Nobody reads a line of code faster; silent reading of prose takes about 0.25 s a word."""
 
-_MIN_ANSWERS, _MIN_SHARED_MISTAKES = 5, 2
+_MIN_ANSWERS, _MAX_CHANCE = 5, 0.001
 COLUMNS = ("annotator_id", "kind", "evidence")
 
 
@@ -72,19 +79,26 @@ def _same_mistakes(annotations: pd.DataFrame, items: pd.DataFrame) -> list[tuple
     common = (answered @ answered.T).tocsr()
     n_lines, n_alike = triu(seen @ seen.T, k=1).tocoo(), (marks @ marks.T + oks @ oks.T).tocsr()
     known_ok = _known_right(annotations, items, line, shape[1])
-    best: dict[int, tuple[int, int, int]] = {}
-    for a, b, n in zip(*n_lines.coords, n_lines.data, strict=True):
-        if common[a, b] < _MIN_ANSWERS or n_alike[a, b] < n:
+    pairs = [
+        (int(a), int(b), int(n))
+        for a, b, n in zip(*n_lines.coords, n_lines.data, strict=True)
+        if common[a, b] >= _MIN_ANSWERS
+    ]
+    best: dict[int, tuple[float, int, int, int]] = {}
+    for a, b, n in pairs:
+        if n_alike[a, b] < n:
             continue
         both = marks[[a]].multiply(marks[[b]]).indices
-        others_ok = (oks[:, both].sum(axis=0) > (marks[:, both].sum(axis=0) - 2)) | known_ok[both]
-        shared = int(np.sum(others_ok))
-        for one, other in ((int(a), int(b)), (int(b), int(a))):
-            if shared >= _MIN_SHARED_MISTAKES and shared > best.get(one, (0, 0, 0))[1]:
-                best[one] = (other, shared, int(common[a, b]))
+        others_mark = marks[:, both].sum(axis=0) - 2
+        others_ok = oks[:, both].sum(axis=0)
+        shared = int(np.sum((others_ok > others_mark) | (known_ok[both] & (others_ok == others_mark))))
+        chance = len(pairs) / comb(n - len(both) + shared, shared)
+        for one, other in ((a, b), (b, a)):
+            if chance < min(_MAX_CHANCE, best.get(one, (1.0, 0, 0, 0))[0]):
+                best[one] = (chance, other, shared, int(common[a, b]))
     return [
         (names[one], "copying", f"all {n} programs judged like {names[other]} did, {shared} mistakes included")
-        for one, (other, shared, n) in sorted(best.items())
+        for one, (_, other, shared, n) in sorted(best.items())
     ]
 
 

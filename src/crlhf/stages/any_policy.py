@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from crlhf.errors import InputError, MissingInputError
 from crlhf.fetch import Say, cache_folder, sha256_file
-from crlhf.params import BasePolicyParams
+from crlhf.params import BasePolicyParams, load_params
+from crlhf.stages import BASE
 from crlhf.stages.policies import MANIFEST, MODELS, find_policy
 from crlhf.store import read_json
 
@@ -20,16 +21,18 @@ class PolicyRequest(NamedTuple):
     """How a user names a policy.
 
     Attributes:
-        place: a path, or the id of a Hub repository.
+        place: a path, the id of a Hub repository, or `base` or a round's name of the project at `root`.
         base: the base of an adapter, named likewise; None: the one that the adapter names.
         revision: of a Hub repository.
         dtype: float32 | bfloat16 | float16, in which the weights are held.
+        root: the folder of a project, whose rounds can then be named; or None.
     """
 
     place: str
     base: str | None = None
     revision: str = "main"
     dtype: str = "float32"
+    root: Path | None = None
 
 
 class FoundPolicy(NamedTuple):
@@ -58,7 +61,8 @@ def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
     """Find, fetch or convert the policy; weights are taken as safetensors or GGUF only.
 
     Taken are: a folder with config.json; a .gguf file; a folder with a LoRA adapter of PEFT; a folder models/base or
-    models/<round> of a project; a Hub repository (a model or an adapter).
+    models/<round> of a project; the name of such a folder in the project at `request.root`; a Hub repository (a model
+    or an adapter). A path that is there goes before a name.
 
     Raises:
         MissingInputError: it is not there and cannot be fetched.
@@ -66,6 +70,8 @@ def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
         IntegrityError: its files cannot be read as a policy.
     """
     path = Path(request.place).expanduser()
+    if request.root is not None and not path.exists() and request.place in _policies_of(request.root):
+        return _of_project(request.root / MODELS / request.place)
     if path.resolve().parent.name == MODELS and (path / MANIFEST).is_file():
         return _of_project(path.resolve())
     if path.is_dir() and (path / _ADAPTER[0]).is_file():
@@ -74,8 +80,16 @@ def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
         return _plain(request, "path", say)
     if path.exists() or not _HUB_ID.fullmatch(request.place):
         what = "neither a folder nor a .gguf file" if path.exists() else "no such file or folder, and no Hub id"
-        raise MissingInputError(f"{request.place}: {what}; name a local policy or a Hub repository owner/name")
+        raise MissingInputError(
+            f"{request.place}: {what}; name a local policy, a Hub repository owner/name, or a project's base or round"
+        )
     return _from_hub(request, say)
+
+
+def _policies_of(root: Path) -> tuple[str, ...]:
+    """The names of the policies of the project at `root`, made or not; none where there is no project."""
+    path = root / "params.yaml"
+    return (BASE, *load_params(path).rounds) if path.is_file() else ()
 
 
 def _from_hub(request: PolicyRequest, say: Say) -> FoundPolicy:
@@ -89,9 +103,12 @@ def _from_hub(request: PolicyRequest, say: Say) -> FoundPolicy:
 
 
 def _plain(request: PolicyRequest, source: str, say: Say) -> FoundPolicy:
-    from crlhf.policy.base import prepare_base_policy
+    from crlhf.policy.base import find_prepared, prepare_base_policy
 
     location = request.place if source == "hub" else str(Path(request.place).expanduser().resolve())
+    prepared = None if source == "hub" else find_prepared(Path(location), cache_folder(), request.dtype)
+    if prepared is not None:
+        return _prepared(prepared)
     params = BasePolicyParams.model_validate(
         {
             "name": request.place if source == "hub" else Path(location).name,

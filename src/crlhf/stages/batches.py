@@ -30,6 +30,8 @@ from crlhf.store import atomic_write, fsync_folder
 
 FOLDER = "data/annotations"
 LEDGER = f"{FOLDER}/batches.ledger"
+FORGOTTEN = f"{FOLDER}/forgotten.txt"
+"""One line for each time that rows were forgotten: what makes DVC read the batches of closed rounds again."""
 FIRST = "0" * 64
 """What the first event of a ledger holds as `previous`."""
 

@@ -66,13 +66,15 @@ def _named(path: Path) -> str:
 def problem_id_of(benchmark: str, task_id: object) -> str | None:
     """The problem_id that a sample's `task_id` means, or None when it is not one of this benchmark's.
 
-    `HumanEval/0` for HumanEval; 11, "11", `Mbpp/11` or `MBPP/11` for MBPP; upper and lower case mean the same.
+    `HumanEval/0` for HumanEval; 11, "11", `Mbpp/11` or `MBPP/11` for MBPP, likewise for others; upper and lower case
+    mean the same.
     """
     name = benchmark.removesuffix("+")
-    if name == "mbpp" and type(task_id) is int:
+    is_plain = name != "humaneval"
+    if is_plain and type(task_id) is int:
         return f"{benchmark}/{task_id}"
     if not isinstance(task_id, str):
         return None
-    prefix = rf"(?:{name}/)?" if name == "mbpp" else f"{name}/"
+    prefix = rf"(?:{name}/)?" if is_plain else f"{name}/"
     match = re.fullmatch(rf"(?i:{prefix})([0-9]+)", task_id.strip())
     return f"{benchmark}/{int(match[1])}" if match else None

@@ -1,8 +1,8 @@
 """The verb `forget`: everything that raw data holds of one annotator goes, and the ledger says so.
 
-The event comes first, with the hashes that the files will have, then the files: who is interrupted runs the command
-again. The ledger keeps the pseudonym of a forgotten annotator, and `import` leaves that annotator's answers out for
-ever; the name itself is kept nowhere.
+The event comes first, with the hashes that the files will have, then a line in `forgotten.txt`, on which every round
+depends, then the files: who is interrupted runs the command again. The ledger keeps the pseudonym of a forgotten
+annotator, and `import` leaves that annotator's answers out for ever; the name itself is kept nowhere.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.errors import InputError, MissingInputError
+from crlhf.fetch import sha256_file
 from crlhf.stages import BASE
 from crlhf.stages.annotator_key import read_key
-from crlhf.stages.batches import FOLDER, append_event, batches_locked
+from crlhf.stages.batches import FOLDER, FORGOTTEN, LEDGER, append_event, batches_locked
 from crlhf.stages.collection import batch_files
 from crlhf.stages.imports import QUARANTINE_FOLDER, imports_locked
 from crlhf.store import Store, atomic_write, fsync_folder
@@ -52,6 +53,7 @@ def forget_annotator(root: Path, annotator: str, source: str | None = None) -> l
         if not batches and not tables:
             raise MissingInputError(f"{FOLDER}: no batch and no quarantined row is of the annotator {annotator!r}")
         append_event(root, _event(batches, {pseudonyms.of(name, "collected") for name in names}))
+        _note(root)
         lines = [_replace(root, path, *remaining) for path, remaining in [*batches, *tables]]
     return [*lines, *_still_to_do(root)]
 
@@ -124,6 +126,14 @@ def _event(batches: list[_Change], annotators: set[str]) -> dict[str, Any]:
     ]
     n_rows = sum(change.remaining.n_removed for change in batches)
     return {"event": "forgotten", "annotators": sorted(annotators), "n_rows": n_rows, "files": files}
+
+
+def _note(root: Path) -> None:
+    """Add a line to `forgotten.txt`: the hash of the ledger, which is another one after every event."""
+    path = root / FORGOTTEN
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    with atomic_write(path, "w") as file:
+        file.write(f"{old}{sha256_file(root / LEDGER)}\n")
 
 
 def _replace(root: Path, path: Path, data: bytes | None, n_removed: int) -> str:

@@ -67,7 +67,7 @@ def token_ends(tokenizer: Any, token_ids: Sequence[int], code: str, name: str) -
     lost = next((n for n in (0, 1) if texts and (" " * n + texts[-1]).startswith(code)), None)
     if lost is None:
         raise InputError(
-            f"data/tables/completions.parquet: completion {name}: its tokens do not begin with its code, so no line "
+            f"completion {name}: its tokens do not begin with its code, so no line "
             "end can be found; ppo.reward_placement line_ends needs a protocol that leaves the text as it was written"
         )
     ends, reached = [], 0

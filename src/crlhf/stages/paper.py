@@ -203,8 +203,8 @@ def _mean(sides: Sequence[Side], k: int, bootstrap: Bootstrap, say: Say) -> list
 
 
 def _problems(results: Results) -> str:
-    n_all = _N_ALL[results.benchmark]
-    return f"all {n_all}" if len(results.counts) == n_all else f"{len(results.counts)} of {n_all}"
+    n_all, n = _N_ALL.get(results.benchmark), len(results.counts)
+    return f"all {n}" if n == n_all else f"{n} of {n_all or 'not known'}"
 
 
 def _source(entry: Entry) -> tuple[str, ...]:

@@ -9,15 +9,15 @@ with its builtin content beside its number, and the tester chooses.
 
 from __future__ import annotations
 
+import _socket
 import copy
 import operator
 import os
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing
 from datetime import date, datetime, timedelta
-from socket import SHUT_WR, socket, socketpair
 from types import FunctionType, GeneratorType, ModuleType
 from typing import Any
 
@@ -89,7 +89,7 @@ class CallbackIterator(Callback):
 class Answers:
     """One candidate and the objects of it that the tester holds a number for."""
 
-    def __init__(self, channel: socket) -> None:
+    def __init__(self, channel: _socket.socket) -> None:
         self._channel = channel
         self._module = ModuleType("candidate")
         self._objects: dict[int, Any] = {}
@@ -296,20 +296,22 @@ def rehearse(times: int = 24) -> None:
     pages that it would first have to copy.
     """
     for _ in range(times):
-        ours, theirs = socketpair()
-        with ours, theirs:
+        ours, theirs = _socket.socketpair()
+        with closing(ours), closing(theirs):
             answers = Answers(theirs)
-            wire.send(ours, {"op": "load", "code": _REHEARSAL, "names": ["f", "A", "nothing"]})
-            for argument in (1, 2, 3, 4, [1, [2]], {"t": [1, {"d": [["k", 2.5]]}]}, "text"):
-                wire.send(ours, {"op": "call", "a": [{"h": 1}, argument]})
-            wire.send(ours, {"op": "next", "a": [{"h": 3}]})
-            ours.shutdown(SHUT_WR)
-            with suppress(wire.WireError):
-                answers.serve()
+            arguments = (1, 2, 3, 4, [1, [2]], {"t": [1, {"d": [["k", 2.5]]}]}, "text")
+            for request in (
+                {"op": "load", "code": _REHEARSAL, "names": ["f", "A", "nothing"]},
+                *({"op": "call", "a": [{"h": 1}, argument]} for argument in arguments),
+                {"op": "next", "a": [{"h": 3}]},
+            ):
+                wire.send(ours, request)
+                answers._answer(wire.receive(theirs, wire.REQUEST_CAP))
+                wire.receive(ours, wire.REPLY_CAP)
     sys.modules.pop("candidate", None)
 
 
-def run(channel: socket) -> None:
+def run(channel: _socket.socket) -> None:
     """Serve on `channel` until it ends, then leave the process without any of the candidate's clean-up."""
     try:
         Answers(channel).serve()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 
 _PACKAGES = ("site-packages", "dist-packages")
 
@@ -40,7 +39,12 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
 
 
 def readable_folders() -> list[str]:
-    """Folders the interpreter needs: its library, and the system's shared libraries."""
+    """Folders the interpreter needs: its library, and the system's shared libraries.
+
+    Asked by the tester: what `sysconfig` loads would make every fork of the zygote's dearer.
+    """
+    import sysconfig
+
     paths = sysconfig.get_paths()
     multiarch = sysconfig.get_config_var("MULTIARCH") or "none"
     shared = [f"{root}/{multiarch}" for root in ("/lib", "/usr/lib")]
@@ -50,10 +54,10 @@ def readable_folders() -> list[str]:
     return list(dict.fromkeys(path for path in found if os.path.exists(path)))
 
 
-def readable_paths() -> list[str]:
-    """The same as single paths that leave installed packages out: a data set may be among them."""
+def readable_paths(folders: list[str]) -> list[str]:
+    """`folders` as single paths that leave installed packages out: a data set may be among them."""
     found: list[str] = []
-    for folder in readable_folders():
+    for folder in folders:
         inside = _names(folder)
         is_library = os.path.exists(f"{folder}/os.py")
         kept = [name for name in inside if not _is_installed(f"{folder}/{name}", is_library)]

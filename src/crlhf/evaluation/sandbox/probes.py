@@ -5,11 +5,11 @@ Runs before any candidate in that process tree. The answers are told to the test
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import errno
 import json
 import os
-import socket
 from collections.abc import Callable
 
 _PTRACE_TRACEME = 0
@@ -63,7 +63,7 @@ def outcome(said: object) -> str:
     return "done" if said == 0 else f"refused ({errno.errorcode.get(said, said) if isinstance(said, int) else said})"
 
 
-def tell(channel: socket.socket, marker: str, tester_pid: int) -> None:
+def tell(channel: _socket.socket, marker: str, tester_pid: int) -> None:
     """Try everything, send the error numbers as one line of JSON, leave.
 
     Args:
@@ -78,8 +78,8 @@ def tell(channel: socket.socket, marker: str, tester_pid: int) -> None:
         "list_root": _error_of(lambda: os.listdir("/")),
         "write_own": _error_of(lambda: _write("probe")),
         "signal_tester": _error_of(lambda: os.kill(tester_pid, 0)),
-        "interfaces": [name for _, name in socket.if_nameindex()] if not _error_of(socket.if_nameindex) else [],
-        "socket": _error_of(lambda: socket.socket().close()),
+        "interfaces": [name for _, name in _socket.if_nameindex()] if not _error_of(_socket.if_nameindex) else [],
+        "socket": _error_of(lambda: _socket.socket().close()),
         "fork": _error_of(_fork),
         "unshare": _error_of(_unshare),
     }

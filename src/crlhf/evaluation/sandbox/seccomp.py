@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Iterable
 
@@ -90,7 +89,7 @@ class _Filter(ctypes.Structure):
 
 def is_supported() -> bool:
     """Whether the numbers of this machine's system calls are known here."""
-    return platform.machine() in _MACHINES and struct.calcsize("P") == 8
+    return os.uname().machine in _MACHINES and struct.calcsize("P") == 8
 
 
 class Filters:
@@ -104,7 +103,7 @@ class Filters:
     _PID = 0x7E57C0DE
 
     def __init__(self, *, may_change_metadata: bool) -> None:
-        self._arch, numbers = _MACHINES[platform.machine()]
+        self._arch, numbers = _MACHINES[os.uname().machine]
         self._numbers = {**_COMMON, **numbers}
         special = {"clone", "clone3", "prlimit64", *_OWN_PID_ONLY, *_REFUSED_VALUES}
         for_children = _STARTING | (set() if may_change_metadata else _METADATA)
@@ -119,7 +118,7 @@ class Filters:
 
     def _assemble(self, rules: list[_Step], refused: Iterable[str]) -> bytes:
         code = [(_LOAD, 0, 0, _AT_ARCH), (_JUMP_EQUAL, 1, 0, self._arch), _answer(errno.EPERM), (_LOAD, 0, 0, _AT_NR)]
-        if platform.machine() == "x86_64":
+        if os.uname().machine == "x86_64":
             code += [(_JUMP_GREATER_EQUAL, 0, 1, _X32), _answer(errno.EPERM)]
         code += rules
         for number in sorted(self._numbers[name] for name in refused if name in self._numbers):

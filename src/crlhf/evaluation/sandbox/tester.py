@@ -8,6 +8,7 @@ the pipeline goes away the input ends, and so does everything below.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -28,7 +29,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from crlhf.evaluation.sandbox import namespaces, probes, sql_checks, wire
-from crlhf.evaluation.sandbox.folders import empty_folder
+from crlhf.evaluation.sandbox.folders import empty_folder, readable_folders
 from crlhf.evaluation.sandbox.handles import relayed
 from crlhf.evaluation.sandbox.intent import read_intent
 from crlhf.evaluation.sandbox.proxies import Link, ModuleName
@@ -111,6 +112,7 @@ class ZygoteClient:
             "folder": str(sample_folder),
             "new_root": str(new_root),
             "marker": str(marker),
+            "readable": readable_folders(),
             "tester_pid": os.getpid(),
             "may_change_user": _anyone_can_reach(Path(os.__file__)) and _anyone_can_reach(sample_folder),
         }
@@ -126,6 +128,7 @@ class ZygoteClient:
         theirs.close()
         ours.settimeout(_PATIENCE_S)
         self._control, self._is_cleaning = ours, False
+        self._last_channel: socket.socket | None = None
         self.hello = json.loads(self._line(ours))
         self.layers = self._probe()
 
@@ -148,8 +151,7 @@ class ZygoteClient:
         try:
             self.probed = json.loads(self._line(ours))
         finally:
-            ours.close()
-            self.end()
+            self.end(ours)
         proved = probes.proved_layers(self.probed)
         if self.hello["pid"] != 1:
             proved.discard("namespaces")
@@ -168,9 +170,12 @@ class ZygoteClient:
             theirs.close()
         return ours
 
-    def end(self) -> None:
-        """Have the last child and all it started ended, while the tester goes on."""
-        self._is_cleaning = True
+    def end(self, channel: socket.socket) -> None:
+        """Have the last child and all it started ended, while the tester goes on.
+
+        Its channel stays open until then: a child that sees the end of it wakes up once more, only to leave.
+        """
+        self._is_cleaning, self._last_channel = True, channel
         with contextlib.suppress(OSError):  # a zygote that is gone is found when the next child is asked for
             self._control.sendall(b"E")
 
@@ -179,6 +184,11 @@ class ZygoteClient:
             if self._control.recv(1) != b"e":
                 raise OSError
             self._is_cleaning = False
+            self._close_last()
+
+    def _close_last(self) -> None:
+        if self._last_channel is not None:
+            self._last_channel.close()
 
     def replace(self) -> None:
         """Start another zygote in place of one that is gone or does not answer."""
@@ -188,6 +198,7 @@ class ZygoteClient:
     def stop(self) -> None:
         """End the zygote and everything below it, orphans included."""
         self._control.close()
+        self._close_last()
         assert self._process is not None
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -246,8 +257,7 @@ class Tester:
         except Deadline as late:
             outcome = Outcome("timeout", "timeout", None, late.test_no)
         finally:
-            channel.close()
-            self._zygote.end()
+            self._zygote.end(channel)
         if self._alarm.rang:
             outcome = Outcome("timeout", "timeout", None, outcome.failed_test_no)
         return outcome, link.has_answered
@@ -265,7 +275,8 @@ def run_tests(program: dict[str, Any], link: Link) -> Outcome:
     tests = tuple(program["tests"])
     intent = read_intent(program["entry_point"], program["setup_code"], tests)
     last_line = program["code"].count("\n") + 1
-    random.seed(0)
+    if "random" in f"{program['setup_code']}{tests}":  # else seeding, which costs as much as a question, is for nothing
+        random.seed(0)
     namespace: dict[str, Any] = {"__name__": "tests"}
     test_no: int | None = None
     try:
@@ -373,12 +384,15 @@ def main() -> None:
     tester = Tester(config, folder)
     try:
         print(json.dumps(tester.describe()), file=answers, flush=True)
+        gc.freeze()
         for line in sys.stdin:
             job = json.loads(line)
             started = time.monotonic()
             outcome = tester.judge(job["program"], job["timeout_s"])
             seconds = time.monotonic() - started
             print(json.dumps({**outcome._asdict(), "seconds": seconds}), file=answers, flush=True)
+    except BrokenPipeError:  # the pipeline was killed; nobody hears the rest
+        os.dup2(null, answers.fileno())
     finally:
         tester.close()
         shutil.rmtree(folder, ignore_errors=True)  # the pipeline does it too, unless it was killed

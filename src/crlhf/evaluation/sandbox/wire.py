@@ -20,8 +20,10 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from socket import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _socket import socket
 
 REPLY_CAP = 1 << 20
 REQUEST_CAP = 1 << 28
@@ -29,6 +31,7 @@ _SMALL = 1 << 53
 _MAX_DIGITS = 20
 _MAX_HEX_DIGITS = 100_000
 _HEADER = struct.Struct(">I")
+_MOST_FRAMES = 4096
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 Outside = Callable[[Any], Any]
@@ -62,35 +65,45 @@ def send(channel: socket, message: Any) -> None:
 
 
 def receive(channel: socket, cap: int) -> Any:
-    """Receive one frame of at most `cap` bytes; raises WireError at the end of the stream and on any nonsense."""
-    (length,) = _HEADER.unpack(_receive_exactly(channel, _HEADER.size))
+    """Receive one frame of at most `cap` bytes.
+
+    The two sides take turns, so that nothing can lie behind a frame; mostly one system call reads it.
+
+    Raises:
+        WireError: the stream ended, or what came is no frame, or more than one.
+    """
+    data = _some(channel, _MOST_FRAMES)
+    while len(data) < _HEADER.size:
+        data += _some(channel, _HEADER.size - len(data))
+    (length,) = _HEADER.unpack_from(data)
     if length > cap:
         raise WireError(f"a frame of {length} bytes, at most {cap} are read")
+    size = _HEADER.size + length
+    if len(data) < size:
+        data = _the_rest(channel, data, size)
+    if len(data) > size:
+        raise WireError("something lies behind the frame")
     try:
-        return _from_json(_receive_exactly(channel, length).decode("ascii"))
+        return _from_json(data[_HEADER.size :].decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"not a frame: {type(error).__name__}") from None
 
 
-def _receive_exactly(channel: socket, size: int) -> bytes:
+def _the_rest(channel: socket, start: bytes, size: int) -> bytes:
+    whole = bytearray(start)
+    while len(whole) < size:
+        whole += _some(channel, min(size - len(whole), 1 << 20))
+    return bytes(whole)
+
+
+def _some(channel: socket, at_most: int) -> bytes:
     try:
-        whole = channel.recv(size)
+        part = channel.recv(at_most)
     except ConnectionError:
-        whole = b""
-    if len(whole) == size:
-        return whole
-    if not whole:
+        part = b""
+    if not part:
         raise WireError("the stream ended")
-    parts = bytearray(whole)
-    while len(parts) < size:
-        try:
-            part = channel.recv(min(size - len(parts), 1 << 20))
-        except ConnectionError:
-            part = b""
-        if not part:
-            raise WireError("the stream ended")
-        parts += part
-    return bytes(parts)
+    return part
 
 
 def _parse_int(digits: str) -> int:
@@ -104,7 +117,15 @@ def _refuse(word: str) -> float:
 
 
 _to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-_from_json = json.JSONDecoder(parse_int=_parse_int, parse_constant=_refuse).decode
+_read_json = json.JSONDecoder(parse_int=_parse_int, parse_constant=_refuse).raw_decode
+
+
+def _from_json(text: str) -> Any:
+    """The value that all of `text` is. `decode` would look for blanks around it as well, at ten times the cost."""
+    value, end = _read_json(text)
+    if end != len(text):
+        raise ValueError("more than a value")
+    return value
 
 
 def encode(value: Any, outside: Outside) -> Any:

@@ -7,23 +7,23 @@ the last child left behind and answers `e`. At the end of the stream the zygote 
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import gc
 import json
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 from contextlib import suppress
 from typing import Any
 
 from crlhf.evaluation.sandbox import child, landlock, namespaces, probes, seccomp
-from crlhf.evaluation.sandbox.folders import empty_folder, readable_folders, readable_paths
+from crlhf.evaluation.sandbox.folders import empty_folder, readable_paths
 
 _PRELOADED = (
-    "abc", "array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "enum", "fractions", "functools",
+    "abc", "bisect", "collections", "copy", "datetime", "decimal", "enum", "fractions", "functools",
     "heapq", "itertools", "json", "math", "numbers", "operator", "random", "re", "string", "sys", "time", "types",
     "typing",
 )  # fmt: skip
@@ -32,12 +32,13 @@ _FOLDER_MIB = 64
 _MAX_FILES = 64
 _HIGH_FD = 32
 _MAX_PROCESSES = 256
+_ROOM_FOR_ONE = _socket.CMSG_SPACE(4)
 
 
 class Zygote:
     """The set-up of one worker: which layers hold, and what a child enters after its fork."""
 
-    def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
+    def __init__(self, control: _socket.socket, config: dict[str, Any]) -> None:
         self._control = control
         self._config = config
         self._folder = str(config["folder"])
@@ -80,8 +81,8 @@ class Zygote:
             _wait_and_leave(first)
         namespaces.die_with_parent()
         os.setsid()
-        namespaces.enter_new_root(self._config["new_root"], readable_folders(), _FOLDER_MIB)
-        if not {name for _, name in socket.if_nameindex()} <= {"lo"}:
+        namespaces.enter_new_root(self._config["new_root"], self._config["readable"], _FOLDER_MIB)
+        if not {name for _, name in _socket.if_nameindex()} <= {"lo"}:
             raise OSError(0, "the network of this machine is still there")
         self._folder = namespaces.SAMPLE_FOLDER
         self._in_namespaces = True
@@ -97,7 +98,8 @@ class Zygote:
 
     def _enter_landlock(self) -> None:
         """Inside a mount namespace the zygote needs no more files than a child; elsewhere it reads /proc."""
-        ruleset = landlock.make_ruleset([*readable_paths(), "/dev/urandom", "/dev/zero"], [self._folder, "/dev/null"])
+        readable = [*readable_paths(self._config["readable"]), "/dev/urandom", "/dev/zero"]
+        ruleset = landlock.make_ruleset(readable, [self._folder, "/dev/null"])
         if self._in_namespaces:
             seccomp.no_new_privileges()
             landlock.enter(ruleset)
@@ -119,14 +121,14 @@ class Zygote:
         hello = {"failures": self._failures, "in_namespaces": self._in_namespaces, "pid": os.getpid()}
         self._control.sendall(json.dumps(hello).encode() + b"\n")
         while True:
-            command, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
+            command, sent, _, _ = self._control.recvmsg(1, _ROOM_FOR_ONE)
             if not command:
                 break
             if command == b"E":
                 self._clean_up()
                 self._control.sendall(b"e")
                 continue
-            channel = descriptors[0]
+            channel = int.from_bytes(sent[0][2][:4], sys.byteorder)  # SCM_RIGHTS: nothing else is ever sent
             if os.fork() == 0:
                 self._become_child(channel, command)
             os.close(channel)
@@ -139,7 +141,7 @@ class Zygote:
             os.dup2(channel, 3)
             ruleset = None if self._ruleset is None else os.dup2(self._ruleset, 4, inheritable=False)
             os.closerange(5, _MAX_FILES)
-            served = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
+            served = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, fileno=3)
             if not self._in_namespaces:
                 namespaces.die_with_parent()
             resource.setrlimit(resource.RLIMIT_CPU, (self._config["cpu_s"], self._config["cpu_s"]))
@@ -242,7 +244,7 @@ def _wait_and_leave(pid: int) -> None:
 
 def main() -> None:
     """Entry point: the descriptor of the control socket and the configuration are arguments."""
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=int(sys.argv[1]))
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, fileno=int(sys.argv[1]))
     namespaces.die_with_parent()
     zygote = Zygote(control, json.loads(sys.argv[2]))
     zygote.set_up()
