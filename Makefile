@@ -22,8 +22,8 @@ demo: setup  ## the whole pipeline on the real base policy: weights, crowd, PPO,
 	@$(BIN)/python -m dagster_project.sync
 	@$(BIN)/crlhf where
 
-test: setup check  ## every test but the slow ones; what CI runs
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not browser"
+test: setup check  ## every test but the slow ones; what CI runs (those in a browser where there is a Chromium)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" -rs
 
 test-slow: setup  ## the tests that need the real base policy or many minutes
 	@$(BIN)/python -m pytest -m slow

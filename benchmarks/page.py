@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import multiprocessing
 import re
 import socket
@@ -23,7 +24,7 @@ from sqlalchemy import select
 from crlhf.languages.python import judgeable_lines
 from crlhf.lines import sha256_text
 from crlhf.web import people
-from crlhf.web.app import create_app
+from crlhf.web.app import create_app, settle
 from crlhf.web.assignment import Rules
 from crlhf.web.database import open_database
 from crlhf.web.lessons import TRAINING, WORKED
@@ -74,6 +75,7 @@ def serve(url: str, listener: socket.socket, n_annotators: int, n_items: int) ->
     import uvicorn
 
     page = make_page(url, n_annotators, n_items)
+    settle()
     uvicorn.Server(uvicorn.Config(create_app(page), log_level="warning", access_log=False)).run(sockets=[listener])
 
 
@@ -135,6 +137,14 @@ class Simulated:
         return int(head[9:12]), content
 
 
+def wait_until_up(port: int) -> None:
+    """Return when the server answers; the socket listens before, so that asking waits for it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/health")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 async def load(crowd: list[Simulated], seconds: float) -> float:
     """Everybody starts at once; the seconds it took."""
     start = asyncio.Event()
@@ -161,6 +171,7 @@ def measure(n_annotators: int, seconds: float, pause_s: float) -> bool:
         server = context.Process(target=serve, args=(url, listener, n_annotators, n_items), daemon=True)
         server.start()
         listener.close()
+        wait_until_up(port)
         crowd = [Simulated(port, name, token, pause_s) for name, token in people_at_work]
         try:
             elapsed = asyncio.run(load(crowd, seconds))

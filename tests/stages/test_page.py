@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,12 @@ from crlhf.errors import MissingInputError
 from crlhf.evaluation.problems import load_starter
 from crlhf.params import load_params
 from crlhf.stages import page as stage
+from crlhf.stages import page_batches
 from crlhf.stages.batches import FOLDER
+from crlhf.stages.collection import close_round, closing
+from crlhf.stages.forgetting import forget_annotator
 from crlhf.store import Store
-from crlhf.web import backups, people
+from crlhf.web import backups, people, privacy
 from crlhf.web.answers import Submission, annotation_rows, submit, submitted
 from crlhf.web.assignment import next_task, sync_items
 from crlhf.web.database import default_url, open_database
@@ -94,14 +98,14 @@ def test_without_items_the_stage_to_run_is_named(tmp_path):
 
 def test_collected_rows_are_what_the_page_accepted(crowd):
     crowd.annotate(crowd.truth)
-    (path,) = stage.collect(crowd.root, crowd.database, crowd.now, print)
+    (path,) = page_batches.collect(crowd.root, crowd.database, crowd.now, print)
     with crowd.database.read() as connection:
         accepted = list(annotation_rows(submitted(connection)))
     written = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row | {"batch_id": "page"} for row in written] == accepted
-    assert stage.collect(crowd.root, crowd.database, crowd.now, print) == []
+    assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
     crowd.annotate(crowd.truth, most=2)
-    (second,) = stage.collect(crowd.root, crowd.database, crowd.now, print)
+    (second,) = page_batches.collect(crowd.root, crowd.database, crowd.now, print)
     assert (path.name[:10], second.name[:10]) == ("0001-page-", "0002-page-")
     read = read_batches([path, second])
     assert len(read.quarantine) == 0
@@ -111,7 +115,7 @@ def test_collected_rows_are_what_the_page_accepted(crowd):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from crlhf.stages import batches, page
+from crlhf.stages import batches, page_batches
 from crlhf.web import collection
 from crlhf.web.database import default_url, open_database
 
@@ -120,13 +124,13 @@ def die(*args, **kwargs):
 
 place = sys.argv[2]
 if place == "after the claim":
-    page.write_batch = die
+    page_batches.write_batch = die
 elif place == "between file and ledger":
     batches.append_event = die
 else:
     collection.mark_written = die
 root = Path(sys.argv[1])
-page.collect(root, open_database(default_url(root)), 1.0, print)
+page_batches.collect(root, open_database(default_url(root)), 1.0, print)
 """
 
 
@@ -136,9 +140,9 @@ def test_a_collection_killed_anywhere_is_written_exactly_once(crowd, place):
     died = subprocess.run([sys.executable, "-c", KILLED, crowd.root, place], cwd=ROOT)
     assert died.returncode == -signal.SIGKILL
     crowd.annotate(crowd.truth)
-    written = stage.collect(crowd.root, crowd.database, crowd.now, print)
+    written = page_batches.collect(crowd.root, crowd.database, crowd.now, print)
     assert len(written) == 2
-    assert stage.collect(crowd.root, crowd.database, crowd.now, print) == []
+    assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
     rows = [json.loads(line) for path in sorted((crowd.root / FOLDER).glob("*.jsonl")) for line in path.open()]
     with crowd.database.read() as connection:
         accepted = list(annotation_rows(submitted(connection)))
@@ -151,12 +155,12 @@ def test_a_collection_killed_anywhere_is_written_exactly_once(crowd, place):
 def test_after_a_restore_nothing_is_collected_twice(crowd, tmp_path):
     crowd.annotate(crowd.truth, most=5)
     backups.backup(crowd.database, tmp_path / "old.backup")
-    stage.collect(crowd.root, crowd.database, crowd.now, print)
+    page_batches.collect(crowd.root, crowd.database, crowd.now, print)
     backups.restore(crowd.database, tmp_path / "old.backup", replace=True)
-    assert stage.reconcile(crowd.root, crowd.database) == 5
-    assert stage.collect(crowd.root, crowd.database, crowd.now, print) == []
+    assert page_batches.reconcile(crowd.root, crowd.database, crowd.now) == (5, 0)
+    assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
     crowd.annotate(crowd.truth, most=1)
-    assert len(stage.collect(crowd.root, crowd.database, crowd.now, print)) == 1
+    assert len(page_batches.collect(crowd.root, crowd.database, crowd.now, print)) == 1
 
 
 def test_a_deleted_annotators_claim_is_closed_without_a_batch(crowd):
@@ -167,12 +171,14 @@ def test_a_deleted_annotators_claim_is_closed_without_a_batch(crowd):
         collection.claim(connection, 1.0)
     with crowd.database.write() as connection:
         privacy.forget(connection, me, 2.0, "test")
-    assert stage.collect(crowd.root, crowd.database, crowd.now, print) == []
+    assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
     with crowd.database.read() as connection:
         assert collection.unfinished(connection) == []
 
 
-def test_reliability_and_its_moves_and_the_suspects_are_found(tmp_path):
+def test_reliability_and_its_moves_and_the_suspects_are_found(tmp_path, monkeypatch):
+    ids = random.Random(6)  # pseudonyms decide on the order of items, so they are drawn alike every time
+    monkeypatch.setattr(secrets, "token_hex", lambda n: ids.randbytes(n).hex())
     crowd = Crowd(tmp_path, n_problems=16, n_honeypots=16)
     draw = random.Random(5)
 
@@ -206,6 +212,47 @@ def test_reliability_and_its_moves_and_the_suspects_are_found(tmp_path):
     assert steps[-1].sensitivity.value > steps[0].sensitivity.value
     assert steps[-1].sensitivity.high - steps[-1].sensitivity.low < steps[0].sensitivity.high - steps[0].sensitivity.low
     assert 0 < found.agreement < 1
+
+
+def test_a_round_that_closes_while_an_item_is_open_keeps_its_answer_for_the_next(crowd):
+    with crowd.database.write() as connection:
+        (made,) = people.invite(connection, 1, "", 1, crowd.now, "test")
+        people.join(connection, made.token, crowd.now)
+        task = next_task(connection, made.annotator_id, crowd.rules, crowd.now)
+    crowd.annotate(crowd.truth)
+    (first,) = page_batches.collect(crowd.root, crowd.database, crowd.now, print)
+    close_round(crowd.root, "r1")
+    assert stage.items_to_show(crowd.root) == []
+    with crowd.database.write() as connection:
+        sync_items(connection, [], crowd.rules)
+        again = next_task(connection, made.annotator_id, crowd.rules, crowd.now + 5)
+        assert again.lease_id == task.lease_id
+        sent = Submission(task.lease_id, "late", is_nothing_wrong=True)
+        assert submit(connection, made.annotator_id, sent, crowd.rules, crowd.now + 9).is_new
+        assert next_task(connection, made.annotator_id, crowd.rules, crowd.now + 10) is None
+    (second,) = page_batches.collect(crowd.root, crowd.database, crowd.now, print)
+    rows = [json.loads(line) for line in second.read_text().splitlines()]
+    assert {(row["annotator_id"], row["completion_id"]) for row in rows} == {
+        (made.annotator_id, task.item["completion_id"])
+    }
+    assert [entry["file"] for entry in closing(crowd.store)["files"]] == [first.name]  # the round stays as it was
+    assert crowd.estimates().annotators  # and the page still knows its people
+
+
+def test_who_was_forgotten_stays_forgotten_when_an_older_backup_is_restored(crowd, tmp_path):
+    gone, stays = crowd.annotate(crowd.truth, most=4), crowd.annotate(crowd.truth, most=3)
+    backups.backup(crowd.database, tmp_path / "old.backup")
+    page_batches.collect(crowd.root, crowd.database, crowd.now, print)
+    with crowd.database.write() as connection:
+        privacy.forget(connection, gone, crowd.now, "test")
+    forget_annotator(crowd.root, gone)
+    backups.restore(crowd.database, tmp_path / "old.backup", replace=True)
+    found = page_batches.reconcile(crowd.root, crowd.database, crowd.now)
+    assert found == page_batches.Reconciled(n_known=3, n_forgotten=1)
+    with crowd.database.read() as connection:
+        assert privacy.annotator_ids(connection) == [stays]
+    assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
+    assert gone not in "".join(path.read_text() for path in (crowd.root / FOLDER).glob("*.jsonl"))
 
 
 def test_more_verdicts_are_asked_for_where_annotators_disagree(crowd):

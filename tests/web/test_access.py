@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from crlhf.web import app as app_module
-from crlhf.web import people, tables
+from crlhf.web import audit, people, tables
 from crlhf.web.access import undeclared
 from crlhf.web.app import create_app
 from tests.web.served import HOST, Served, answer_fields, post
@@ -180,3 +180,59 @@ def test_signing_out_ends_the_session(lite):
     kept = operator.cookies.get("crlhf_operator")
     assert post(operator, "/operator/sign-out").status_code == 303
     assert served.client(kept, "operator").get("/operator").status_code == 401
+
+
+def test_a_session_that_was_planted_is_not_the_one_that_opens(lite):
+    """Session fixation: whatever cookie someone brings, joining and signing in make a new one."""
+    served = Served(lite)
+    with served.database.write() as connection:
+        key = people.add_operator(connection, "ada", served.now, "test")
+    planted = {"annotator": served.session()[0], "operator": "planted"}
+    for role, path, fields in (
+        ("annotator", "/join", {"token": served.invitation().token}),
+        ("operator", "/operator/sign-in", {"name": "ada", "key": key}),
+    ):
+        answer = post(served.client(planted[role], role), path, fields)
+        opened = re.match(r"[\w-]+=([\w-]+);", answer.headers["set-cookie"])[1]
+        assert opened != planted[role]
+        assert len(opened) >= 43  # 256 bits
+        with served.database.read() as connection:
+            if role == "annotator":
+                mine, other = (people.annotator_of(connection, one, served.now) for one in (opened, planted[role]))
+                assert mine["annotator_id"] != other["annotator_id"]
+            else:
+                assert people.operator_of(connection, planted[role], served.now) is None
+
+
+ACTS = {
+    "POST /operator/sign-out": ({}, "sign-out"),
+    "POST /operator/invitations": ({"n": "2", "label": "pilot"}, "invite"),
+    "POST /operator/annotators/{annotator_id}/link": ({}, "invite"),
+    "POST /operator/annotators/{annotator_id}/revoke": ({}, "revoke"),
+    "POST /operator/annotators/{annotator_id}/delete": ({"confirm": None}, "delete annotator"),
+    "POST /operator/pause": ({"paused": "yes"}, "pause"),
+    "GET /operator/annotators/{annotator_id}/data.json": ({}, "export one"),
+    "GET /operator/annotations.jsonl": ({}, "export"),
+    "GET /operator/answers.csv": ({}, "export"),
+}
+LOOKS = {"GET /operator", "GET /operator/annotators/{annotator_id}"}
+
+
+def test_everything_that_an_operator_can_do_is_in_the_audit_log(lite):
+    assert {f"{method} {path}" for path, method, access in ROUTES if access == "operator"} == set(ACTS) | LOOKS
+    served = Served(lite)
+    for act, (fields, action) in ACTS.items():
+        session, annotator_id = served.session()
+        operator = served.operator_session()
+        client = served.client(operator, "operator")
+        method, path = act.split(" ")
+        path = path.replace("{annotator_id}", annotator_id)
+        sent = {name: annotator_id if value is None else value for name, value in fields.items()}
+        answer = client.get(path) if method == "GET" else post(client, path, sent)
+        assert answer.status_code in (200, 303), act
+        with served.database.read() as connection:
+            newest = audit.events(connection, 1)[0]
+            log = str(audit.events(connection, 1000))
+        assert (newest["actor"], newest["action"], newest["at"]) == ("operator:ada", action, served.now), act
+        assert session not in log
+        assert operator not in log

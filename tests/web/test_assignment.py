@@ -1,12 +1,14 @@
+import threading
 from collections import Counter
 
 import pytest
 from sqlalchemy import event, select
 
 from crlhf.errors import IntegrityError
-from crlhf.web import people
-from crlhf.web.answers import Submission, submit
+from crlhf.web import people, privacy
+from crlhf.web.answers import Submission, submit, submitted
 from crlhf.web.assignment import is_honeypot_turn, next_task, sync_items, want_more
+from crlhf.web.refusals import RefusedError
 from crlhf.web.tables import annotators
 from crlhf.web.tables import items as items_table
 from tests.web.conftest import RULES, fill, item, items, newcomer
@@ -62,8 +64,11 @@ def test_an_annotators_honeypots_come_at_the_rate(database):
 
 
 def test_honeypots_alone_are_not_given_out(database):
-    fill(database, items(n_tasks=1, n_honeypots=5), RULES._replace(honeypot_rate=0.0))
-    assert len(work_off(database, newcomer(database))) == 1
+    rules = RULES._replace(honeypot_rate=0.5)
+    fill(database, items(n_tasks=3, n_honeypots=9), rules)
+    done = work_off(database, newcomer(database), rules=rules)
+    assert [one["is_honeypot"] for one in done].count(False) == 3
+    assert not done[-1]["is_honeypot"]
 
 
 def test_an_open_item_stays_open_and_is_the_same_on_reload(database):
@@ -151,3 +156,90 @@ def test_honeypots_and_tasks_take_the_same_statements(lite):
         statements[bool(task.item["is_honeypot"])].add(tuple(said))
     assert statements[True] == statements[False]
     assert len(statements[True]) == 1
+
+
+def test_when_an_annotators_honeypots_run_out_work_goes_on_with_tasks(database):
+    rules = RULES._replace(honeypot_rate=0.5)
+    fill(database, items(n_tasks=20, n_honeypots=2), rules)
+    done = [one["is_honeypot"] for one in work_off(database, newcomer(database), rules=rules)]
+    assert (len(done), sum(done)) == (22, 2)
+    assert sum(done[:10]) == 2  # they came at the rate while there were any
+
+
+def test_eight_at_once_give_each_completion_k_verdicts_and_no_more(database):
+    fill(database, items(n_tasks=30, n_honeypots=10))
+    people_at_work = [newcomer(database) for _ in range(8)]
+    done, failures = [], []
+
+    def work(me):
+        try:
+            done.extend((me, one["completion_id"], one["is_honeypot"]) for one in work_off(database, me))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(me,)) for me in people_at_work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(set(done)) == len(done)
+    verdicts = Counter(name for _, name, is_honeypot in done if not is_honeypot)
+    assert verdicts == {one.completion_id: 3 for one in items(30, 10) if not one.is_honeypot}
+    taken = n_taken(database)
+    assert all(taken[name] == n for name, n in Counter(name for _, name, _ in done).items())
+
+
+def test_what_is_the_same_as_before_is_not_written_again(lite):
+    fill(lite)
+    said = []
+    event.listen(lite.engine, "before_cursor_execute", lambda c, cur, text, *rest: said.append(text.split()[0]))
+    fill(lite)
+    assert set(said) == {"SELECT"}
+
+
+def test_whoever_is_shut_out_while_asking_gets_no_item_and_gives_no_answer(database):
+    """The session was good when it was checked; the annotator is gone when the transaction begins."""
+    fill(database)
+    revoked, deleted = newcomer(database), newcomer(database)
+    tasks = {me: take(database, me, 0.0) for me in (revoked, deleted)}
+    with database.write() as connection:
+        people.revoke(connection, revoked, 1.0, "test")
+        privacy.forget(connection, deleted, 1.0, "test")
+    for me, status in ((revoked, 401), (deleted, 401)):
+        with pytest.raises(RefusedError) as refused:
+            take(database, me, 2.0)
+        assert refused.value.status == status
+        with pytest.raises(RefusedError) as refused:
+            answer(database, me, tasks[me], 2.0)
+        assert refused.value.status == 404
+    assert set(n_taken(database).values()) == {0}
+
+
+def test_a_clock_that_is_set_back_loses_no_answer_and_ends_none_before_it_began(database):
+    fill(database)
+    me = newcomer(database, 1000.0)
+    task = take(database, me, 1000.0)
+    assert take(database, me, 400.0).lease_id == task.lease_id
+    assert answer(database, me, task, 400.0).is_new
+    with database.read() as connection:
+        (kept,) = submitted(connection)
+    assert (kept["started_at"], kept["submitted_at"], kept["duration_s"], kept["cost"]) == (1000.0, 1000.0, 0.0, 0.0)
+    assert take(database, me, 400.0) is not None
+
+
+def test_a_clock_that_leaps_forward_ends_leases_and_loses_no_answer(database):
+    fill(database)
+    me, other = newcomer(database), newcomer(database)
+    task = take(database, me, 0.0)
+    take(database, other, 1e9)
+    assert answer(database, me, task, 1e9).is_new
+    assert sum(n_taken(database).values()) == 2
+
+
+def test_a_program_with_a_nul_is_kept_as_it_is(database):
+    """PostgreSQL's text holds no NUL; a policy may write one."""
+    shown = item(1, code="x = 1\ny = '\0'\n", line_nos=(1, 2), description="a \0 b")
+    fill(database, [shown])
+    task = take(database, newcomer(database), 0.0)
+    assert (task.item["code"], task.item["description"]) == (shown.code, shown.description)

@@ -139,6 +139,9 @@ def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path):
         open_database(f"sqlite:///{tmp_path}/text")
     with pytest.raises(InputError, match="not in mysql"):
         open_database("mysql://host/name")
+    for nowhere in ("sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(InputError, match="not in memory"):
+            open_database(nowhere)
     with pytest.raises(InputError, match="not one"):
         open_database("nonsense")
     with pytest.raises(MissingInputError, match="crlhf serve"):
@@ -154,3 +157,29 @@ def test_a_revoked_annotators_open_item_goes_to_others(database):
     with database.write() as connection:
         people.revoke(connection, me, 2.0, "test")
     assert take(database, other, 3.0, rules) is not None
+
+
+def test_after_a_deletion_the_files_hold_nothing_of_it_any_more(tmp_path):
+    database = open_database(f"sqlite:///{tmp_path}/page.sqlite3")
+    fill(database)
+    me = newcomer(database)
+    answer(database, me, take(database, me, 0.0), 1.0, wrong_line_nos=(3,), comment="a most peculiar remark")
+
+    def bytes_on_disk():
+        return b"".join(path.read_bytes() for path in tmp_path.glob("page.sqlite3*"))
+
+    assert b"a most peculiar remark" in bytes_on_disk()
+    with database.write() as connection:
+        privacy.forget(connection, me, 2.0, "test")
+    database.scrub()
+    assert b"a most peculiar remark" not in bytes_on_disk()
+    assert me.encode() not in bytes_on_disk()
+    database.close()
+
+
+def test_the_files_are_for_their_owner_only(tmp_path):
+    database = open_database(f"sqlite:///{tmp_path}/page.sqlite3")
+    fill(database)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(["page.sqlite3", "page.sqlite3-wal", "page.sqlite3-shm"], 0o600)
+    database.close()

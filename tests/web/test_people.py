@@ -115,3 +115,30 @@ def test_a_sitting_begins_anew_after_half_an_hour_away(database):
             assert row["annotator_id"] == me
             starts.append(people.touch(connection, row, now))
     assert starts == [0.0, 0.0, 0.0, 5300.0]
+
+
+def test_a_clock_that_is_set_back_begins_a_new_sitting(lite):
+    newcomer(lite)
+    starts = []
+    for now in (5000.0, 5100.0, 1000.0, 1100.0):
+        with lite.write() as connection:
+            starts.append(people.touch(connection, connection.execute(select(tables.annotators)).mappings().one(), now))
+    assert starts == [5000.0, 5000.0, 1000.0, 1000.0]
+
+
+def test_hashes_of_links_and_sessions_are_not_kept_long_after_their_end(database):
+    unused, used = invited(database), invited(database)
+    joined(database, used.token)
+
+    def n_kept(now):
+        with database.write() as connection:
+            people.drop_expired(connection, now)
+            tables_with_hashes = (tables.invitations, tables.sessions)
+            return [len(connection.execute(select(table)).all()) for table in tables_with_hashes]
+
+    assert n_kept(14.5 * DAY) == [2, 1]
+    assert n_kept(15.5 * DAY) == [0, 1]
+    assert n_kept(31.5 * DAY) == [0, 0]
+    with database.write() as connection:  # and people stay, and can be let in again
+        again = people.invite_again(connection, unused.annotator_id, 40 * DAY, "test")
+    assert joined(database, again.token, 41 * DAY)

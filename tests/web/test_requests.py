@@ -4,8 +4,10 @@ import re
 
 import pytest
 from sqlalchemy import func, select
+from starlette.requests import Request
 
 from crlhf.web import tables
+from crlhf.web.access import client_of
 from crlhf.web.limits import Limit, RateLimits
 from crlhf.web.shell import HEADERS, MAX_BODY
 from tests.web.conftest import RULES, item
@@ -229,3 +231,48 @@ def test_a_copy_of_ones_data_does_not_tell_honeypots(served):
     assert len(copied["answers"]) == 4
     assert "honeypot" not in str(copied)
     assert "order_seed" not in str(copied)
+
+
+def test_links_cannot_be_tried_without_end(served):
+    client = served.client()
+    statuses = [client.get(f"/join/{n}").status_code for n in range(30)]
+    statuses += [post(client, "/join", {"token": f"{n}"}).status_code for n in range(32)]
+    assert statuses == [404] * 60 + [429] * 2
+    assert client.get(f"/join/{served.invitation().token}").status_code == 429
+    served.now += 10
+    assert client.get(f"/join/{served.invitation().token}").status_code == 200
+
+
+def test_whoever_has_no_session_cannot_ask_without_end(served):
+    client = served.client("nonsense")
+    assert [client.get("/task").status_code for _ in range(62)] == [401] * 60 + [429] * 2
+    assert served.annotator().get("/task").status_code == 200
+
+
+def test_limits_hold_a_bounded_number_of_addresses_and_keep_the_busy_ones():
+    limits = RateLimits({"sign-in": Limit(10, 0.0001)})
+    for n in range(50_000):
+        limits.take("public", f"address {n}", 0.0)
+        if n % 1000 == 0:
+            limits.take("sign-in", "busy", 0.0)
+    assert len(limits._buckets) == 20_000
+    assert limits.take("sign-in", "busy", 0.0) > 0
+
+
+@pytest.mark.parametrize(
+    ("hosts", "n_clients"),
+    [
+        (["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:0db8:0001:0002::7"], 1),
+        (["2001:db8:1:2::1", "2001:db8:1:3::1"], 2),
+        (["192.0.2.1", "192.0.2.2"], 2),
+        (["192.0.2.1", "::ffff:192.0.2.1"], 1),
+        (["::ffff:192.0.2.1", "::ffff:192.0.2.2"], 2),
+        (["fe80::1%eth0", "fe80::2%eth1"], 1),
+        (["x" * 60_000], 1),
+        ([":" * 60_000], 1),
+    ],
+)
+def test_one_machine_is_one_client_however_many_addresses_it_has(hosts, n_clients):
+    found = {client_of(Request({"type": "http", "client": (host, 1)})) for host in hosts}
+    assert len(found) == n_clients
+    assert max(map(len, found)) <= 64

@@ -7,17 +7,19 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from crlhf.web.database import default_url, open_database
-from crlhf.web.tables import answers
+from crlhf.web.tables import answers, items, metadata
 from tests.web.live import Browserless
 from tests.web.project import make_project
 
 CRLHF = Path(sys.executable).parent / "crlhf"
+N_PROBLEMS, K = 20, 2
 
 
 def crlhf(root, *words, check=True):
@@ -37,7 +39,9 @@ def start(root, *words):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
-    make_project(root, n_problems=30, n_honeypots=12)
+    make_project(root, n_problems=N_PROBLEMS, n_honeypots=12)
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("verdicts_per_completion: 5", f"verdicts_per_completion: {K}"))
     return root
 
 
@@ -132,3 +136,45 @@ def test_without_a_page_the_commands_say_so(tmp_path):
     assert answer.returncode == 4
     assert "`crlhf serve` starts one" in answer.stderr
     assert not (tmp_path / "data/page").exists()
+
+
+def test_two_servers_on_one_database_give_k_verdicts_each_and_lose_none(project, url):
+    """Four people, two at each server, until nothing is left."""
+    servers = [start(project, "--database", url) for _ in range(2)]
+    made = crlhf(project, "page", "invite", "-n", "4", "--database", url).stdout.split("\n")[:-1]
+    accepted, failures = [], []
+
+    def work(line, address):
+        annotator_id, path = line.split(" ")
+        client = Browserless(address)
+        try:
+            client.join_and_train(path.removeprefix("/join/"))
+            while task := client.open_task():
+                assert client.ask("POST", "/task", task | {"nothing": "1"})[0] == 303
+                accepted.append((annotator_id, task["idempotency_key"]))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(line, servers[n % 2][1])) for n, line in enumerate(made)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for server, _ in servers:
+        server.terminate()
+        server.wait()
+    assert failures == []
+    database = open_database(url)
+    with database.read() as connection:
+        kept = connection.execute(select(answers, items.c.is_honeypot).join(items)).all()
+        n_taken = dict(connection.execute(select(items.c.completion_id, items.c.n_taken)).all())
+    if not database.is_sqlite:
+        metadata.drop_all(database.engine)
+    database.close()
+    assert {(row.annotator_id, row.idempotency_key) for row in kept} == set(accepted)
+    assert len(kept) == len(accepted)
+    given = Counter(row.completion_id for row in kept)
+    assert {name: n for name, n in n_taken.items() if n} == given
+    tasks = {row.completion_id for row in kept if not row.is_honeypot}
+    assert {given[name] for name in tasks} == {K}
+    assert len(tasks) == 2 * N_PROBLEMS

@@ -53,7 +53,7 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
     from crlhf.errors import InputError
     from crlhf.params import load_params
     from crlhf.stages.page import settings_of, sources
-    from crlhf.web.app import create_app
+    from crlhf.web.app import create_app, settle
     from crlhf.web.page import Page
 
     if public_url is not None and not public_url.startswith(("http://", "https://")):
@@ -77,6 +77,7 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
             forwarded_allow_ips=trust_proxy,
             timeout_graceful_shutdown=5,
         )
+        settle()
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -85,7 +86,7 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
 @click.pass_obj
 def collect(root: Path, url: str | None) -> None:
     """Write what annotators submitted since the last time as a new immutable batch in data/annotations."""
-    from crlhf.stages.page import collect as collect_batches
+    from crlhf.stages.page_batches import collect as collect_batches
 
     with _opened(root, url) as database:
         paths = collect_batches(root, database, time.time(), click.echo)
@@ -206,15 +207,17 @@ def backup(root: Path, file: Path, url: str | None) -> None:
 @click.pass_obj
 def restore(root: Path, file: Path, replace: bool, url: str | None) -> None:
     """Put the backup FILE in the place of what the page holds, in one transaction; SQLite or PostgreSQL."""
-    from crlhf.stages.page import reconcile
+    from crlhf.stages.page_batches import reconcile
     from crlhf.web import backups
 
     with _opened(root, url, must_exist=False) as database:
         counts = backups.restore(database, file, replace=replace)
-        n_known = reconcile(root, database)
+        found = reconcile(root, database, time.time())
     click.echo(f"{counts['answers']} answers of {counts['annotators']} annotators are back.")
-    if n_known:
-        click.echo(f"{n_known} of them are in batch files already and will not be collected again.")
+    if found.n_known:
+        click.echo(f"{found.n_known} of them are in batch files already and will not be collected again.")
+    if found.n_forgotten:
+        click.echo(f"{found.n_forgotten} annotators had been forgotten since that backup, and are gone again.")
 
 
 @page.command()
@@ -251,11 +254,13 @@ def export_annotator(root: Path, annotator: str, url: str | None) -> None:
 @click.pass_obj
 def delete_annotator(root: Path, annotator: str, url: str | None) -> None:
     """Delete everything the page holds about ANNOTATOR."""
-    from crlhf.stages.page import collecting
+    from crlhf.stages.page_batches import collecting
     from crlhf.web import audit, privacy
 
-    with collecting(root), _opened(root, url) as database, database.write() as connection:
-        gone = privacy.forget(connection, annotator, time.time(), audit.COMMAND_LINE)
+    with collecting(root), _opened(root, url) as database:
+        with database.write() as connection:
+            gone = privacy.forget(connection, annotator, time.time(), audit.COMMAND_LINE)
+        database.scrub()
     click.echo(f"{annotator} and {gone.n_answers} answers were deleted from the page.")
     if gone.n_collected:
         click.echo(f"{gone.n_collected} of them are in batch files: run `crlhf forget {annotator}` as well.")

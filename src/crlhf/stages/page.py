@@ -1,16 +1,14 @@
-"""What the annotation page is given by the project, and what it gives back: items, estimates, collected batches."""
+"""What the annotation page is given by the project: items, estimates, rules; and its state as lines of text."""
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crlhf.params import Params, load_params
 from crlhf.schema import ANNOTATIONS
-from crlhf.stages.batches import FOLDER, read_ledger, write_batch
+from crlhf.stages.collection import closing
 from crlhf.store import Store, records
 from crlhf.web.sources import AnnotatorEstimate, Estimates, Rate, ShownItem, Sources, Step, Suspect
 
@@ -54,7 +52,7 @@ def settings_of(params: Params, public_url: str | None, address: str) -> Setting
     return Settings(rules_of(params), page.session_goal, page.currency, public_url, address)
 
 
-def rounds_shown(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+def rounds_made(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     """Name and items of every round that has made its items.
 
     Raises:
@@ -68,12 +66,18 @@ def rounds_shown(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
 def items_to_show(root: Path) -> list[ShownItem]:
     """Every item that annotators may be shown, with its problem's description and examples.
 
+    Rounds that are closed have their verdicts: nobody is asked, or paid, for more.
+
     Raises:
         MissingInputError: the stages `problems` or `honeypots` have not run yet.
     """
-    problems = {row["problem_id"]: row for row in records(Store(root).read("problems"))}
+    store = Store(root)
+    problems = {row["problem_id"]: row for row in records(store.read("problems"))}
     return [
-        _shown(row, problems[row["problem_id"]], name) for name, items in rounds_shown(root) for row in records(items)
+        _shown(row, problems[row["problem_id"]], name)
+        for name, items in rounds_made(root)
+        if closing(store, name) is None
+        for row in records(items)
     ]
 
 
@@ -106,7 +110,7 @@ def estimates_of(root: Path, rows: Sequence[Mapping[str, Any]]) -> Estimates:
     from crlhf.reliability.verdicts import code_verdicts
 
     params = load_params(root / "params.yaml")
-    items = pd.concat([items for _, items in rounds_shown(root)], ignore_index=True)
+    items = pd.concat([items for _, items in rounds_made(root)], ignore_index=True)
     frame = pd.DataFrame(rows).assign(source_file="page", source_row=range(1, len(rows) + 1))
     frame = frame[list(ANNOTATIONS.column_names)]
     frame = frame[frame["completion_id"].isin(items["completion_id"])].reset_index(drop=True)
@@ -184,71 +188,6 @@ def _wanted(
         if n_given[name] >= params.crowd.verdicts_per_completion:
             wanted[name] = limit if pd.isna(n_more) else int(n_more)
     return wanted
-
-
-@contextmanager
-def collecting(root: Path) -> Iterator[None]:
-    """Hold what moves answers into batches against every other process on this machine."""
-    lock = root / ".crlhf/page-collect.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def collect(root: Path, database: Database, now: float, say: Callable[[str], None]) -> list[Path]:
-    """Write what was accepted since the last time as a new batch; the batches that this call made or finished.
-
-    Exactly once, wherever an earlier call was killed: a collection that was claimed is either in the folder under its
-    own name, or it is written now.
-    """
-    from crlhf.web import audit, collection
-
-    written = []
-    with collecting(root):
-        with database.write() as connection:
-            collection.claim(connection, now)
-            waiting = collection.unfinished(connection)
-        for collection_id in waiting:
-            name = f"page-{collection_id}"
-            path = _batch_called(root, name)
-            if path is not None:
-                say(f"collect: {path.name} was written by a call that was interrupted; it counts once")
-            else:
-                with database.read() as connection:
-                    rows = collection.rows_of(connection, collection_id)
-                path = write_batch(root, rows, "page", name=name) if rows else None
-            with database.write() as connection:
-                collection.mark_written(connection, collection_id, path.name if path else "")
-                audit.note(connection, now, audit.COMMAND_LINE, "collect", path.name if path else "")
-            if path is not None:
-                written.append(path)
-    return written
-
-
-def _batch_called(root: Path, name: str) -> Path | None:
-    """The batch of that name, in the folder or, if its rows were forgotten since, in the ledger."""
-    found = sorted((root / FOLDER).glob(f"*-{name}.jsonl"))
-    if found:
-        return found[0]
-    listed = [str(event.get("file", "")) for event in read_ledger(root)]
-    return next((root / FOLDER / file for file in listed if file.endswith(f"-{name}.jsonl")), None)
-
-
-def reconcile(root: Path, database: Database) -> int:
-    """After a restore: mark the answers that the page's batches hold already; how many were marked."""
-    import json
-
-    from crlhf.web import collection
-
-    with collecting(root):
-        known: set[tuple[str, str, str]] = set()
-        for path in sorted((root / FOLDER).glob("*-page-*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                known.add((row["annotator_id"], row["completion_id"], row["submitted_at"]))
-        with database.write() as connection:
-            return collection.mark_known(connection, known, "before the restore")
 
 
 def status_lines(root: Path, database: Database) -> Iterator[str]:

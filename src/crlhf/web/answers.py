@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, selec
 
 from crlhf.web.assignment import Rules, change_taken
 from crlhf.web.refusals import RefusedError
-from crlhf.web.tables import answers, items, leases
+from crlhf.web.tables import annotators, answers, items, leases
 
 ERROR_TYPES = ("syntax", "wrong result", "missing case", "wrong name or call", "off by one", "other")
 """What an annotator may say of the kind of error; empty is allowed."""
@@ -56,7 +56,9 @@ class Receipt(NamedTuple):
 _LEASE = (
     select(leases, items.c.line_nos)
     .join(items)
+    .join(annotators)
     .where(leases.c.lease_id == bindparam("lease_id"), leases.c.annotator_id == bindparam("me"))
+    .where(annotators.c.state == "active")
 )
 _FIRST = select(answers.c.answer_no).where(
     answers.c.annotator_id == bindparam("me"), answers.c.completion_id == bindparam("id")
@@ -79,8 +81,9 @@ def submit(connection: Connection, annotator_id: str, sent: Submission, rules: R
         now: seconds since 1970.
 
     Raises:
-        RefusedError: 404 the item is not one that this annotator was given; 409 the key belongs to another answer;
-            422 a line is not one of the item's judgeable lines, or it is not said whether any is wrong.
+        RefusedError: 404 the item is not one that this annotator was given, or the annotator was shut out; 409 the key
+            belongs to another answer; 422 a line is not one of the item's judgeable lines, or it is not said whether
+            any is wrong.
     """
     lease = connection.execute(_LEASE, {"lease_id": sent.lease_id, "me": annotator_id}).mappings().one_or_none()
     if lease is None:
@@ -128,16 +131,25 @@ def _row(
         "error_type": sent.error_type if marked else "",
         "comment": sent.comment[:MAX_COMMENT],
         "started_at": lease["started_at"],
-        "submitted_at": now,
+        "submitted_at": max(now, lease["started_at"]),  # a clock that was set back makes no answer end before it began
         "duration_s": round(worked, 3),
         "cost": round((rules.pay_per_completion + rules.pay_per_hour * worked / 3600) * pays, 6),
     }
 
 
+_N_ANSWERED = select(func.count()).select_from(answers).where(answers.c.annotator_id == bindparam("me"))
+
+
 def n_answered(connection: Connection, annotator_id: str) -> int:
     """How many items someone has answered."""
-    query = select(func.count()).select_from(answers).where(answers.c.annotator_id == annotator_id)
-    return connection.scalar(query) or 0
+    return connection.scalar(_N_ANSWERED, {"me": annotator_id}) or 0
+
+
+def state_of_answers(connection: Connection) -> tuple[int, int]:
+    """Changes with every submitted answer and every deleted one; cheap."""
+    query = select(func.count(), func.coalesce(func.max(answers.c.answer_no), 0)).where(answers.c.status == "submitted")
+    n, last = connection.execute(query).one()
+    return n, last
 
 
 _SHOWN = (items.c.problem_id, items.c.code_sha256, items.c.line_nos, items.c.is_honeypot, items.c.round_name)

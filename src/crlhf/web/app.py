@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -18,6 +20,9 @@ from crlhf.web.access import Access, PageHere, Routes, page_of, undeclared
 from crlhf.web.page import Page
 from crlhf.web.refusals import RefusedError
 from crlhf.web.shell import Shell
+
+N_THREADS = 8
+"""Requests in work at once: enough to share flushes of the disk; more would only wait for one another."""
 
 common = Routes()
 _SENTENCES = {404: "There is no such page.", 405: "This page does not take that kind of request."}
@@ -44,6 +49,13 @@ def static(page: PageHere, name: Annotated[str, Path(max_length=100)]) -> Respon
     return Response(content, media_type=kind, headers={"cache-control": "public, max-age=31536000, immutable"})
 
 
+def settle() -> None:
+    """For a process that only serves: what was loaded by now stays, and is not looked through again for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 def create_app(page: Page) -> FastAPI:
     """The application around a page. Refreshing begins when it is started, not here.
 
@@ -53,6 +65,7 @@ def create_app(page: Page) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = N_THREADS
         if page.settings.refresh_s:
             threading.Thread(target=page.keep_fresh, name="page-refresh", daemon=True).start()
         yield

@@ -16,9 +16,10 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, Executable, bindparam, exists, insert, select, update
 
 from crlhf.errors import IntegrityError
+from crlhf.web.refusals import RefusedError
 from crlhf.web.sources import ShownItem
 from crlhf.web.tables import annotators, answers, items, leases
 
@@ -26,7 +27,7 @@ BLOCK = 10
 """Turns in a block."""
 
 UNLIMITED = 1_000_000_000
-_CHOICE = 32
+_CHOICE = 12
 
 
 class Rules(NamedTuple):
@@ -67,19 +68,31 @@ def sync_items(connection: Connection, shown: Sequence[ShownItem], rules: Rules)
     Raises:
         IntegrityError: an item is known by the same id with another code.
     """
-    known = dict(connection.execute(select(items.c.completion_id, items.c.code_sha256)).all())
+    known = {row.completion_id: row for row in connection.execute(_KNOWN)}
     for one in shown:
-        if known.get(one.completion_id, one.code_sha256) != one.code_sha256:
+        if one.completion_id in known and known[one.completion_id].code_sha256 != one.code_sha256:
             raise IntegrityError(f"item {one.completion_id}: its code is not the one that annotators were shown before")
-    connection.execute(update(items).values(is_open=False))
     new = [_item_row(one, rules) for one in shown if one.completion_id not in known]
     if new:
         connection.execute(insert(items), new)
-    old = [{"b_id": one.completion_id, "b_round": one.round_name} for one in shown if one.completion_id in known]
-    if old:
-        this = items.c.completion_id == bindparam("b_id")
-        connection.execute(update(items).where(this).values(is_open=True, round_name=bindparam("b_round")), old)
+    wanted = {name: (False, row.round_name) for name, row in known.items()}
+    wanted |= {one.completion_id: (True, one.round_name) for one in shown if one.completion_id in known}
+    changed = [
+        {"b_id": name, "b_open": is_open, "b_round": round_name}
+        for name, (is_open, round_name) in wanted.items()
+        if (is_open, round_name) != (known[name].is_open, known[name].round_name)
+    ]
+    if changed:
+        connection.execute(_MOVE, changed)
     return len(new)
+
+
+_KNOWN = select(items.c.completion_id, items.c.code_sha256, items.c.is_open, items.c.round_name)
+_MOVE = (
+    update(items)
+    .where(items.c.completion_id == bindparam("b_id"))
+    .values(is_open=bindparam("b_open"), round_name=bindparam("b_round"))
+)
 
 
 def _item_row(one: ShownItem, rules: Rules) -> dict[str, Any]:
@@ -127,16 +140,25 @@ def is_honeypot_turn(order_seed: int, position: int, rate: float) -> bool:
 
 
 _ME = annotators.c.annotator_id == bindparam("me")
-_RUNNING = (
-    select(leases.c.lease_id, leases.c.started_at, leases.c.completion_id)
-    .where(leases.c.annotator_id == bindparam("me"), leases.c.is_running)
+_IS_OPEN = (leases.c.annotator_id == annotators.c.annotator_id) & leases.c.is_running
+_TURN = (
+    select(annotators.c.order_seed, annotators.c.n_assigned, leases.c.lease_id, leases.c.started_at)
+    .add_columns(leases.c.completion_id)
+    .select_from(annotators.outerjoin(leases, _IS_OPEN))
+    .where(_ME, annotators.c.state == "active")
     .limit(1)
 )
-_ORDER = select(annotators.c.order_seed, annotators.c.n_assigned).where(_ME)
+"""An annotator's place in their own order, and the item that they have open."""
 _COUNT_TURN = update(annotators).where(_ME).values(n_assigned=annotators.c.n_assigned + 1)
 _ITEM = select(items).where(items.c.completion_id == bindparam("id"))
 _CHANGE_TAKEN = (
     update(items).where(items.c.completion_id == bindparam("id")).values(n_taken=items.c.n_taken + bindparam("change"))
+)
+_TAKE = (
+    update(items)
+    .where(items.c.completion_id == bindparam("id"))
+    .values(n_taken=items.c.n_taken + 1)
+    .returning(*items.c)
 )
 _EXPIRE = (
     update(leases)
@@ -162,12 +184,17 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
         annotator_id: someone whose session was checked.
         rules: of the page.
         now: seconds since 1970.
+
+    Raises:
+        RefusedError: 401 the annotator was shut out or deleted since the session was checked.
     """
     free_expired(connection, now)
-    running = connection.execute(_RUNNING, {"me": annotator_id}).one_or_none()
-    if running is not None:
-        return Task(running.lease_id, running.started_at, _item(connection, running.completion_id))
-    order, position = connection.execute(_ORDER, {"me": annotator_id}).one()
+    turn = connection.execute(_TURN, {"me": annotator_id}).one_or_none()
+    if turn is None:
+        raise RefusedError(401, "You have no access to this page any more.")
+    if turn.lease_id is not None:
+        return Task(turn.lease_id, turn.started_at, _row(connection, _ITEM, turn.completion_id))
+    order, position = turn.order_seed, turn.n_assigned
     tasks, honeypots = (
         connection.execute(_CANDIDATES, {"me": annotator_id, "is_honeypot": kind}).all() for kind in (False, True)
     )
@@ -176,13 +203,12 @@ def next_task(connection: Connection, annotator_id: str, rules: Rules, now: floa
     wants_honeypot = is_honeypot_turn(order, position, rules.honeypot_rate)
     chosen = _pick(honeypots if wants_honeypot and honeypots else tasks, order)
     connection.execute(_COUNT_TURN, {"me": annotator_id})
-    change_taken(connection, chosen, 1)
-    lease_id = _lease(connection, annotator_id, chosen, position, rules, now)
-    return Task(lease_id, now, _item(connection, chosen))
+    item = _row(connection, _TAKE, chosen)
+    return Task(_lease(connection, annotator_id, chosen, position, rules, now), now, item)
 
 
-def _item(connection: Connection, completion_id: str) -> dict[str, Any]:
-    return dict(connection.execute(_ITEM, {"id": completion_id}).mappings().one())
+def _row(connection: Connection, statement: Executable, completion_id: str) -> dict[str, Any]:
+    return dict(connection.execute(statement, {"id": completion_id}).mappings().one())
 
 
 def free_expired(connection: Connection, now: float) -> None:

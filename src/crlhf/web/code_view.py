@@ -8,7 +8,7 @@ becomes its picture.
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
@@ -27,7 +27,7 @@ class CodeLine(NamedTuple):
     html: Markup
 
 
-@lru_cache(maxsize=4096)
+@cache  # a cache that forgets would draw what is shown rarely more slowly
 def code_lines(code: str, language: str, line_nos: tuple[int, ...]) -> tuple[CodeLine, ...]:
     """Every line of `code`, in order, but the empty one after a last newline.
 

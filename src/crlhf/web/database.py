@@ -1,9 +1,9 @@
 """The page's database: SQLite in WAL by default, PostgreSQL by URL; every write is one transaction that waits its turn.
 
 SQLite: `BEGIN IMMEDIATE` takes the write lock before anything is read, so no transaction decides on what another is
-about to change; `synchronous=FULL` makes a commit outlive the machine's power. Within one process writers queue on a
-lock of Python's, because SQLite's own waiting sleeps longer the longer it waits. PostgreSQL: an advisory lock held to
-the end of the transaction does the same.
+about to change; a flush of the log (`flushing`) makes a commit outlive the machine's power. Within one process writers
+queue on a lock of Python's, because SQLite's own waiting sleeps longer the longer it waits. PostgreSQL: an advisory
+lock held to the end of the transaction does the same.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from crlhf.errors import InputError, IntegrityError, MissingInputError
 from crlhf.web import tables
+from crlhf.web.flushing import Log
 
 DEFAULT = "data/page/page.sqlite3"
 """Where the database lies below the project's root unless a URL says otherwise. `make clean` leaves it alone."""
 
 _BUSY_MS = 30_000
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",  # the log is flushed by `flushing.Log`
+    "foreign_keys=ON",
+    f"busy_timeout={_BUSY_MS}",
+    "secure_delete=ON",
+)
 _ADVISORY_LOCK = 0x63726C68  # "crlh": any fixed number
 
 
@@ -40,6 +48,7 @@ class Database:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._turn = threading.Lock()
+        self._log = Log(Path(engine.url.database or "")) if self.is_sqlite else None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -54,22 +63,35 @@ class Database:
     def write(self, *, is_durable: bool = True) -> Iterator[Connection]:
         """A transaction that no other one overlaps; it is on the disk when the block ends, or undone on an error.
 
-        With `is_durable` False the block ends before SQLite has flushed: kill -9 loses nothing then either, a power cut
+        With `is_durable` False the block ends before the log is flushed: kill -9 loses nothing then either, a power cut
         may. It is for what can be done again, such as giving an item out.
         """
-        if not self.is_sqlite:
+        if self._log is None:
             with self.engine.begin() as connection:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
                 yield connection
             return
         with self._turn, self.engine.connect() as opened:
-            connection = opened.execution_options(crlhf_begin="BEGIN IMMEDIATE", crlhf_is_durable=is_durable)
+            connection = opened.execution_options(crlhf_begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
+        if is_durable:
+            self._log.flush()
+
+    def scrub(self) -> None:
+        """After a deletion: SQLite's log, which holds pages as they were, is emptied as soon as nobody reads them.
+
+        The pages themselves are overwritten with zeros (`secure_delete`).
+        """
+        if self.is_sqlite:
+            with self.engine.connect() as connection:
+                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        if self._log is not None:
+            self._log.close()
 
 
 def default_url(root: Path) -> str:
@@ -100,12 +122,15 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
     if kind not in ("sqlite", "postgresql"):
         raise InputError(f"{shown}: the page keeps its answers in sqlite or postgresql, not in {kind}")
     if kind == "sqlite":
-        path = Path(address.database or "")
+        if address.database in (None, "", ":memory:"):
+            raise InputError(f"{shown}: answers are kept in a file, not in memory")
+        path = Path(address.database)
         if must_exist and not path.exists():
             raise MissingInputError(f"{path}: no annotation page has run here yet; `crlhf serve` starts one")
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # nobody else on the machine reads what people answered; SQLite's log follows suit
     try:
-        engine = create_engine(address, pool_size=20, max_overflow=20, pool_timeout=30)
+        engine = create_engine(address, pool_size=20, max_overflow=40, pool_timeout=30)
     except (NoSuchModuleError, ModuleNotFoundError):
         raise InputError(f"{shown}: the page talks to PostgreSQL through psycopg only") from None
     if kind == "sqlite":
@@ -123,15 +148,13 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver begins no transaction of its own
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     cursor = connection.connection.cursor()
-    if "crlhf_is_durable" in options:  # said before each write, because connections are used again
-        cursor.execute(f"PRAGMA synchronous={'FULL' if options['crlhf_is_durable'] else 'NORMAL'}")
     cursor.execute(options.get("crlhf_begin", "BEGIN"))
     cursor.close()
 

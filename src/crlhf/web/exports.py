@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 
 from crlhf.web.answers import annotation_rows, submitted, utc
@@ -24,7 +25,7 @@ _COLUMNS = (
     "duration_s",
     "cost",
 )
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA = re.compile(r"""(\A(?=[\t\r\n])|(?:\A|[;\t\r\n])[\s"]*(?=[-=+@\uff1d\uff0b\uff0d\uff20]))""")
 
 
 def jsonl(database: Database) -> Iterator[str]:
@@ -47,8 +48,12 @@ def spreadsheet(database: Database) -> Iterator[str]:
 
 
 def disarmed(value: object) -> object:
-    """A cell that no spreadsheet computes; numbers stay numbers."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    """A cell that no spreadsheet computes; numbers stay numbers.
+
+    An apostrophe goes before what begins like a formula: the cell, and inside it what follows a semicolon, a tab or a
+    newline, because programs that split lines there see cells of their own.
+    """
+    return _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def _csv_line(cells: tuple[str, ...] | list[object]) -> str:
@@ -64,7 +69,7 @@ def cost_table(database: Database) -> Iterator[str]:
         found = costs(connection)
     yield _csv_line(columns)
     for row in found:
-        yield _csv_line([row[name] for name in columns])
+        yield _csv_line([disarmed(row[name]) for name in columns])
 
 
 EXPORTS: dict[str, Callable[[Database], Iterator[str]]] = {

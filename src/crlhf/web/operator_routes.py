@@ -154,6 +154,7 @@ def delete(page: PageHere, annotator_id: Whom, operator: Operator, form: Annotat
             gone = privacy.forget(connection, annotator_id, page.clock(), f"operator:{operator}")
     except InputError as error:
         raise RefusedError(404, str(error)) from None
+    page.database.scrub()
     said = f"{annotator_id} and {gone.n_answers} answers were deleted here."
     if gone.n_collected:
         said += f" {gone.n_collected} of them are in batch files already: run crlhf forget {annotator_id}."

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.errors import CrlhfError
-from crlhf.web import assignment
-from crlhf.web.answers import annotation_rows, submitted, utc
+from crlhf.web import assignment, people
+from crlhf.web.answers import annotation_rows, state_of_answers, submitted, utc
 from crlhf.web.code_view import code_lines, highlighted, prose, safe_text
 from crlhf.web.database import Database
 from crlhf.web.limits import Limit, RateLimits
@@ -61,7 +61,7 @@ class Page:
         self.limits = RateLimits(settings.limits)
         self.estimates: Estimates = NO_ESTIMATES
         self.estimated_at: float | None = None
-        self._n_estimated = -1
+        self._estimated: tuple[int, int] | None = None
         self._stop = threading.Event()
 
     def refresh(self) -> None:
@@ -73,14 +73,16 @@ class Page:
                 highlighted(example, one.language)
         with self.database.write() as connection:
             assignment.sync_items(connection, shown, self.settings.rules)
+            people.drop_expired(connection, self.clock())
         with self.database.read() as connection:
+            state = state_of_answers(connection)
+            if state == self._estimated:
+                return
             found = submitted(connection)
-        if len(found) == self._n_estimated:
-            return
         estimates = self.sources.estimates(list(annotation_rows(found))) if found else NO_ESTIMATES
         with self.database.write() as connection:
             assignment.want_more(connection, estimates.n_more, self.settings.rules)
-        self.estimates, self.estimated_at, self._n_estimated = estimates, self.clock(), len(found)
+        self.estimates, self.estimated_at, self._estimated = estimates, self.clock(), state
 
     def keep_fresh(self) -> None:
         """Refresh until `stop`; a source that fails is logged, and asked again later."""

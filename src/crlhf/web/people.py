@@ -21,6 +21,7 @@ INVITATION_S = 14 * 86400.0
 ANNOTATOR_SESSION_S = 30 * 86400.0
 OPERATOR_SESSION_S = 12 * 3600.0
 _SITTING_GAP_S = 30 * 60.0
+_GRACE_S = 86400.0
 
 
 class Invitation(NamedTuple):
@@ -152,6 +153,12 @@ def end_sessions(connection: Connection, role: str, subject: str) -> None:
     connection.execute(delete(sessions).where(sessions.c.role == role, sessions.c.subject == subject))
 
 
+def drop_expired(connection: Connection, now: float) -> None:
+    """Forget links and sessions that ended a day ago or earlier; a clock that is wrong for an hour costs nobody's."""
+    for table in (sessions, invitations):
+        connection.execute(delete(table).where(table.c.expires_at <= now - _GRACE_S))
+
+
 def read_guide(connection: Connection, annotator_id: str, now: float) -> None:
     """Remember that the guide was read to its end."""
     me = annotators.c.annotator_id == annotator_id
@@ -159,12 +166,22 @@ def read_guide(connection: Connection, annotator_id: str, now: float) -> None:
 
 
 def touch(connection: Connection, annotator: Mapping[str, Any], now: float) -> float:
-    """Note that someone is at work; the start of the present sitting (a new one after half an hour away)."""
+    """Note that someone is at work; the start of the present sitting.
+
+    A new one begins after half an hour away, and when the clock was set back.
+    """
     started, seen = annotator["work_started_at"], annotator["seen_at"]
-    start = now if started is None or seen is None or now - seen > _SITTING_GAP_S else float(started)
-    me = annotators.c.annotator_id == annotator["annotator_id"]
-    connection.execute(update(annotators).where(me).values(work_started_at=start, seen_at=now))
+    is_new = started is None or seen is None or not started <= seen <= now or now - seen > _SITTING_GAP_S
+    start = now if is_new else float(started)
+    connection.execute(_TOUCH, {"me": annotator["annotator_id"], "start": start, "now": now})
     return start
+
+
+_TOUCH = (
+    update(annotators)
+    .where(annotators.c.annotator_id == bindparam("me"))
+    .values(work_started_at=bindparam("start"), seen_at=bindparam("now"))
+)
 
 
 def revoke(connection: Connection, annotator_id: str, now: float, actor: str) -> None:

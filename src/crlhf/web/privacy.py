@@ -34,6 +34,11 @@ def _mine(annotator_id: str) -> list[tuple[Table, ColumnElement[bool]]]:
     ]
 
 
+def annotator_ids(connection: Connection) -> list[str]:
+    """Everybody the page knows."""
+    return list(connection.scalars(select(annotators.c.annotator_id).order_by(annotators.c.annotator_id)))
+
+
 def copy_of(connection: Connection, annotator_id: str) -> dict[str, Any]:
     """Everything the page holds about an annotator, but hashes of tokens.
 

@@ -122,9 +122,12 @@ def costs(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
+_IS_PAUSED = select(settings.c.value).where(settings.c.name == "is_paused")
+
+
 def is_paused(connection: Connection) -> bool:
     """Whether the operator stopped giving out work."""
-    return connection.scalar(select(settings.c.value).where(settings.c.name == "is_paused")) == "yes"
+    return connection.scalar(_IS_PAUSED) == "yes"
 
 
 def set_paused(connection: Connection, paused: bool) -> None:

@@ -44,12 +44,12 @@ items = Table(
     Column("completion_id", String(64), primary_key=True),
     _text("round_name"),
     _text("problem_id", 128),
-    Column("code", Text, nullable=False),
+    Column("code", JSON, nullable=False),  # a string; JSON holds NUL, which PostgreSQL's text does not
     _text("code_sha256"),
     Column("line_nos", JSON, nullable=False),
     Column("is_honeypot", Boolean, nullable=False),
     _text("language", 32),
-    Column("description", Text, nullable=False),
+    Column("description", JSON, nullable=False),
     Column("examples", JSON, nullable=False),
     Column("is_open", Boolean, nullable=False),  # False: it left the items, or its round is over
     Column("n_wanted", Integer, nullable=False),  # verdicts

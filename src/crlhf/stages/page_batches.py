@@ -1,0 +1,98 @@
+"""What the annotation page gives back to the project: its answers as batches, each exactly once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from crlhf.annotations.pseudonyms import Pseudonyms
+from crlhf.stages.annotator_key import read_key
+from crlhf.stages.batches import FOLDER, read_ledger, write_batch
+
+if TYPE_CHECKING:
+    from crlhf.web.database import Database
+
+
+@contextmanager
+def collecting(root: Path) -> Iterator[None]:
+    """Hold what moves answers into batches against every other process on this machine."""
+    lock = root / ".crlhf/page-collect.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def collect(root: Path, database: Database, now: float, say: Callable[[str], None]) -> list[Path]:
+    """Write what was accepted since the last time as a new batch; the batches that this call made or finished.
+
+    Exactly once, wherever an earlier call was killed: a collection that was claimed is either in the folder under its
+    own name, or it is written now.
+    """
+    from crlhf.web import audit, collection
+
+    written = []
+    with collecting(root):
+        with database.write() as connection:
+            collection.claim(connection, now)
+            waiting = collection.unfinished(connection)
+        for collection_id in waiting:
+            name = f"page-{collection_id}"
+            path = _batch_called(root, name)
+            if path is not None:
+                say(f"collect: {path.name} was written by a call that was interrupted; it counts once")
+            else:
+                with database.read() as connection:
+                    rows = collection.rows_of(connection, collection_id)
+                path = write_batch(root, rows, "page", name=name) if rows else None
+            with database.write() as connection:
+                collection.mark_written(connection, collection_id, path.name if path else "")
+                audit.note(connection, now, audit.COMMAND_LINE, "collect", path.name if path else "")
+            if path is not None:
+                written.append(path)
+    return written
+
+
+def _batch_called(root: Path, name: str) -> Path | None:
+    """The batch of that name, in the folder or, if its rows were forgotten since, in the ledger."""
+    found = sorted((root / FOLDER).glob(f"*-{name}.jsonl"))
+    if found:
+        return found[0]
+    listed = [str(event.get("file", "")) for event in read_ledger(root)]
+    return next((root / FOLDER / file for file in listed if file.endswith(f"-{name}.jsonl")), None)
+
+
+class Reconciled(NamedTuple):
+    """After a restore: answers that batches hold already, and annotators who had been forgotten and are again."""
+
+    n_known: int
+    n_forgotten: int
+
+
+def reconcile(root: Path, database: Database, now: float) -> Reconciled:
+    """After a restore: mark the answers that the page's batches hold already, and forget again who was forgotten.
+
+    A backup is older than what was done after it: collections, and `crlhf forget`.
+    """
+    from crlhf.web import audit, collection, privacy
+
+    with collecting(root):
+        known: set[tuple[str, str, str]] = set()
+        for path in sorted((root / FOLDER).glob("*-page-*.jsonl")):
+            rows = map(json.loads, path.read_bytes().splitlines())  # of bytes: a text may hold other ends of lines
+            known |= {(row["annotator_id"], row["completion_id"], row["submitted_at"]) for row in rows}
+        with database.write() as connection:
+            forgotten = [one for one in privacy.annotator_ids(connection) if _is_forgotten(root, one)]
+            for annotator_id in forgotten:
+                privacy.forget(connection, annotator_id, now, audit.COMMAND_LINE)
+            n_known = collection.mark_known(connection, known, "before the restore")
+    return Reconciled(n_known, len(forgotten))
+
+
+def _is_forgotten(root: Path, annotator_id: str) -> bool:
+    gone = {name for event in read_ledger(root) if event["event"] == "forgotten" for name in event["annotators"]}
+    return bool(gone) and Pseudonyms(read_key(root)).of(annotator_id, "collected") in gone
