@@ -28,7 +28,9 @@ def toy_params(values: dict[str, Any], policy: Path, *, seed: int, n_rounds: int
     changes: dict[str, dict[str, Any]] = {
         "problems": {"training": "starter", "near_duplicate_threshold": 1.0},
         "base_policy": {"name": "toy policy", "source": "path", "location": str(policy)},
-        "completions": {"n_per_problem": 8, "max_new_tokens": 56, "temperature": 1.0, "batch_size": 64},
+        "completions": {
+            "n_problems": 16, "n_per_problem": 8, "max_new_tokens": 56, "temperature": 1.0, "batch_size": 64,
+        },
         "honeypots": {"n": 12},
         "crowd": {"verdicts_per_completion": 4, "honeypots_per_annotator": 6, "annotators": annotators},
         "ppo": {
