@@ -370,13 +370,13 @@ def report(options: argparse.Namespace, rows: list[dict[str, Any]], results: dic
     )
     columns = ("s a round", "s an update", "tokens/s", "peak GiB", "x seconds", "x memory")
     print(f"{'arm':<16}" + "".join(f"{column:>13}" for column in columns))
-    last = results[list(results)[1 if len(results) > 1 else 0]]
-    base = [min(run[name] for run in last) for name in ("seconds", "peak_gib")]
-    for arm, runs in results.items():
-        seconds, peak = statistics.median(r["seconds"] for r in runs), max(r["peak_gib"] for r in runs)
+    middle = {arm: statistics.median(run["seconds"] for run in runs) for arm, runs in results.items()}
+    peaks = {arm: max(run["peak_gib"] for run in runs) for arm, runs in results.items()}
+    base = list(results)[1 if len(results) > 1 else 0]
+    for arm, seconds in middle.items():
         print(
             f"{arm:<16}{seconds:>13.1f}{seconds / options.epochs:>13.1f}{n_tokens * options.epochs / seconds:>13.1f}"
-            f"{peak:>13.2f}{seconds / base[0]:>13.2f}{peak / base[1]:>13.2f}"
+            f"{peaks[arm]:>13.2f}{seconds / middle[base]:>13.2f}{peaks[arm] / peaks[base]:>13.2f}"
         )
 
 
