@@ -16,7 +16,9 @@ from crlhf.rewards.line_chain import (
     Chain,
     chain_posteriors,
     fit_chain,
+    fit_independent,
     independent,
+    log_likelihood,
     n_correct_distribution,
 )
 from crlhf.rewards.scores import poisson_binomial
@@ -26,7 +28,7 @@ evidences = st.lists(st.floats(-6, 6), min_size=1, max_size=6).map(np.array)
 
 
 def by_enumeration(chain, evidence):
-    """P(line correct) and P(k lines correct), from all 3**L sequences of states."""
+    """P(line correct), P(k lines correct) and log P(verdicts), from all 3**L sequences of states."""
     n = len(evidence)
     correct, count, total = np.zeros(n), np.zeros(n + 1), 0.0
     for states in product((CLEAN, OK, WRONG), repeat=n):
@@ -37,14 +39,17 @@ def by_enumeration(chain, evidence):
         correct += weight * is_ok
         count[is_ok.sum()] += weight
         total += weight
-    return correct / total, count / total
+    return correct / total, count / total, np.log(total)
 
 
 @given(evidences)
 def test_posteriors_and_counts_equal_the_sum_over_all_sequences(evidence):
-    correct, count = by_enumeration(CHAIN, evidence)
+    correct, count, log_total = by_enumeration(CHAIN, evidence)
     np.testing.assert_allclose(chain_posteriors(CHAIN, evidence, np.zeros(len(evidence), int)), correct, atol=1e-12)
     np.testing.assert_allclose(n_correct_distribution(CHAIN, evidence), count, atol=1e-12)
+    # The likelihood is scaled by P(verdicts | the likelier truth) of each line: by e**x where x is above 0.
+    scaled = log_likelihood(CHAIN, evidence, np.zeros(len(evidence), int)) + np.maximum(evidence, 0).sum()
+    assert scaled == pytest.approx(log_total, abs=1e-9)
 
 
 @given(evidences)
@@ -52,6 +57,15 @@ def test_independent_lines_are_the_papers_formula(evidence):
     q = chain_posteriors(independent(0.8), evidence, np.zeros(len(evidence), int))
     np.testing.assert_allclose(q, expit(logit(0.8) + evidence))
     np.testing.assert_allclose(n_correct_distribution(independent(0.8), evidence), poisson_binomial(q), atol=1e-12)
+
+
+def test_the_share_of_independent_lines_is_where_the_likelihood_has_its_maximum():
+    rng = np.random.default_rng(3)
+    evidence, lines = rng.normal(1.5, 2, 5000), np.arange(5000)
+    share = fit_independent(evidence, 0.5).start[OK]
+    at = {q: log_likelihood(independent(q), evidence, lines) for q in (share - 0.02, share, share + 0.02)}
+    assert max(at, key=at.get) == share
+    assert fit_independent(np.empty(0), 0.7).start[OK] == 0.7
 
 
 def test_completions_do_not_touch_each_other():
@@ -125,7 +139,7 @@ def test_a_table_is_smoothed_and_scored_with_its_chain():
         }
     )
     found = chained(posteriors, CHAIN)
-    correct, count = by_enumeration(CHAIN, np.array([-2.0, 0.0]))
+    correct, count, _ = by_enumeration(CHAIN, np.array([-2.0, 0.0]))
     np.testing.assert_allclose(found["posterior"][:2], correct)
     np.testing.assert_allclose(found["log_odds"][:2], logit(correct))
     completions = pd.DataFrame({"completion_id": ["a", "b"], "problem_id": "p", "finish_reason": "stop"})

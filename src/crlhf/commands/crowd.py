@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -12,11 +13,18 @@ import click
 @click.option("--gold", type=click.Path(path_type=Path), help="CSV: task, label; the truth of some tasks.")
 @click.option("--method", default="dawid_skene", show_default=True, help="An estimator; an unknown one lists them all.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for posteriors and annotators.")
-def aggregate(labels: Path, gold: Path | None, method: str, out: Path) -> None:
+@click.option(
+    "--tasks",
+    type=click.Choice(["auto", "independent"]),
+    default="auto",
+    show_default=True,
+    help="auto: tasks that the same workers judged together tell of each other, where that proves to pay.",
+)
+def aggregate(labels: Path, gold: Path | None, method: str, out: Path, tasks: Literal["auto", "independent"]) -> None:
     """Aggregate any binary crowd labels: posteriors.csv (task, probability) and annotators.csv."""
     from crlhf.stages.crowd_labels import aggregate_files
 
-    for line in aggregate_files(labels, gold, method, out):
+    for line in aggregate_files(labels, gold, method, out, tasks=tasks):
         click.echo(line)
 
 

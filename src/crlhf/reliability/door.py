@@ -16,10 +16,12 @@ from crlhf.errors import InputError
 from crlhf.params import ReliabilityParams
 from crlhf.reliability.calibration import logit, sigmoid
 from crlhf.reliability.estimators import find, is_em
-from crlhf.reliability.labels import code_table
+from crlhf.reliability.labels import Labels, code_table
 from crlhf.reliability.record import count_verdicts, reasons_of, reliabilities_frame
+from crlhf.reliability.verdicts import WRONG, Floats, Truths
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
 METHODS = (
@@ -33,6 +35,24 @@ METHODS = (
 """Names that `aggregate_labels` takes."""
 
 
+class TaskEvidence(NamedTuple):
+    """What the verdicts say of each of N tasks, in the order of `Aggregated.posteriors`.
+
+    Attributes:
+        evidence: (N,) log-likelihood ratio of the verdicts, 1 against 0, tempered.
+        prior_one: P(a task's label is 1) before any verdict.
+        is_one: (N,) gold: 1 or 0, and -1 where there is none.
+        judges: (N,) equal where exactly the same workers judged.
+        n_labels: (N,) labels of each task.
+    """
+
+    evidence: Floats
+    prior_one: float
+    is_one: Truths
+    judges: npt.NDArray[np.int64]
+    n_labels: npt.NDArray[np.int64]
+
+
 class Aggregated(NamedTuple):
     """What the generic door gives.
 
@@ -42,12 +62,14 @@ class Aggregated(NamedTuple):
         annotators: schema RELIABILITIES with `annotator_id` renamed to `worker`; sensitivity is P(label 1 | truth 1).
         temperature: what the evidence was multiplied by; 1 for methods that are not tempered.
         orientation: gold, or assumed when there is none.
+        tasks: what the posteriors were made of.
     """
 
     posteriors: pd.DataFrame
     annotators: pd.DataFrame
     temperature: float
     orientation: str
+    tasks: TaskEvidence
 
 
 def aggregate_labels(
@@ -74,7 +96,7 @@ def aggregate_labels(
     params = _params(method)
     found = find(coded.labels, params, seed=seed)
     share = (coded.labels.is_wrong.sum() + 1) / (coded.labels.is_known.sum() + 2)
-    prior = share if found.prior_wrong is None else found.prior_wrong
+    prior = float(share if found.prior_wrong is None else found.prior_wrong)
     weights = np.where(found.is_kept[:, None], found.weights, 0.0)
     evidence = coded.labels.matrix @ weights.ravel()
     counts = count_verdicts(coded.labels)
@@ -83,11 +105,17 @@ def aggregate_labels(
     )
     frame = reliabilities_frame(found, counts, np.asarray(coded.workers, object), method, reasons)
     return Aggregated(
-        pd.DataFrame({"task": coded.tasks, "probability": sigmoid(logit(float(prior)) + evidence)}),
+        pd.DataFrame({"task": coded.tasks, "probability": sigmoid(logit(prior) + evidence)}),
         frame.rename(columns={"annotator_id": "worker"}),
         found.temperature,
         "gold" if coded.labels.is_known.any() else "assumed",
+        TaskEvidence(evidence, prior, _gold_of(coded.labels), coded.labels.judges, coded.labels.n_verdicts),
     )
+
+
+def _gold_of(labels: Labels) -> Truths:
+    """(N,) 1, 0, or -1 for unknown."""
+    return np.where(labels.is_known, labels.truth == WRONG, -1).astype(np.int8)
 
 
 def _params(method: str) -> ReliabilityParams:

@@ -56,6 +56,30 @@ class Labels(NamedTuple):
         """The same verdicts with another answer key, for held-out honeypots."""
         return self._replace(truth=truth)
 
+    @property
+    def n_verdicts(self) -> npt.NDArray[np.int64]:
+        """(N,) verdicts on each line."""
+        return np.asarray(self.matrix.sum(1)).astype(np.int64)
+
+    @property
+    def judges(self) -> npt.NDArray[np.int64]:
+        """(N,) codes that are equal where exactly the same annotators gave the same numbers of verdicts.
+
+        A code is the sum, modulo 2**64, of a hash of each annotator (splitmix64), so two sets of annotators share one
+        by an accident of one in 10**19.
+        """
+        if not len(self.truth):
+            return np.empty(0, np.int64)
+        hashed = (self.matrix.indices // 2).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            hashed ^= hashed >> np.uint64(shift)
+            hashed *= np.uint64(factor)
+        hashed *= self.matrix.data.astype(np.uint64)
+        total: npt.NDArray[np.int64] = np.add.reduceat(np.append(hashed, np.uint64(0)), self.matrix.indptr[:-1]).view(
+            np.int64
+        )
+        return np.where(np.diff(self.matrix.indptr) > 0, total, 0)
+
     def counts(self, of_lines: Floats) -> Floats:
         """Sum a number that each line has over the verdicts of each annotator and label, (N,) to (A, 2)."""
         total = np.asarray(self.matrix.T @ of_lines, np.float64)
@@ -190,5 +214,12 @@ def _small_codes(ids: pd.Series) -> tuple[Ints, Any]:
     """Codes of ids in ascending order, at half the width that pandas gives, and the ids."""
     import pandas as pd
 
+    if isinstance(ids.dtype, pd.CategoricalDtype):  # as large files are read: only the categories are sorted
+        codes = ids.cat.codes.to_numpy()
+        is_used = np.zeros(len(ids.cat.categories), bool)
+        is_used[codes] = True
+        rank = np.full(len(is_used), -1, np.int32)
+        rank[is_used], found = pd.factorize(ids.cat.categories[is_used], sort=True)
+        return rank[codes], found
     codes, found = pd.factorize(ids, sort=True)
     return codes.astype(np.int32), found

@@ -44,10 +44,15 @@ class Chain(NamedTuple):
 
 
 class _Smoothed(NamedTuple):
-    """(C, M, 3) P(state of a line | all verdicts), 0 past a completion's end, and (3, 3) expected transitions."""
+    """What a pass forward and backward gives.
+
+    (C, M, 3) P(state of a line | all verdicts), 0 past a completion's end; (3, 3) expected transitions; and
+    log P(verdicts), up to a constant.
+    """
 
     states: Floats
     transitions: Floats
+    log_likelihood: float
 
 
 def independent(prior_correct: float, share_clean: float = 0.0) -> Chain:
@@ -81,6 +86,25 @@ def fit_chain(evidence: Floats, completion: Ints, prior_correct: float) -> Chain
         if change < _SETTLED:
             break
     return chain
+
+
+def fit_independent(evidence: Floats, prior_correct: float) -> Chain:
+    """The chain of independent lines that explains the evidence best; `prior_correct` is where EM starts."""
+    from scipy.special import expit
+
+    share = prior_correct
+    for _ in range(_ITERATIONS if len(evidence) else 0):
+        total = expit(np.log(share / (1 - share)) + evidence).sum() + _PSEUDO_LINES * prior_correct
+        moved = float(total / (len(evidence) + _PSEUDO_LINES))
+        change, share = abs(moved - share), moved
+        if change < _SETTLED:
+            break
+    return independent(share)
+
+
+def log_likelihood(chain: Chain, evidence: Floats, completion: Ints) -> float:
+    """log P(verdicts | chain) in nats, up to a constant that the chain has no part in; arguments as in `fit_chain`."""
+    return _forward_backward(chain, *_padded(evidence, completion)).log_likelihood
 
 
 def chain_posteriors(chain: Chain, evidence: Floats, completion: Ints) -> Floats:
@@ -157,4 +181,5 @@ def _forward_backward(chain: Chain, likelihood: Floats, is_line: npt.NDArray[np.
         ahead = backward[:, step + 1] * likelihood[:, step + 1] / scale[:, step + 1]
         backward[:, step] = np.where(goes_on[:, None], ahead @ chain.transition.T, 1.0)
         transitions += forward[goes_on, step].T @ ahead[goes_on] * chain.transition
-    return _Smoothed(forward * backward * is_line[:, :, None], transitions)
+    total = float(np.log(scale[is_line]).sum())
+    return _Smoothed(forward * backward * is_line[:, :, None], transitions, total)

@@ -1,0 +1,171 @@
+"""Tasks of any crowd that were shown together: found by who judged them, and smoothed where that pays.
+
+Tasks that exactly the same annotators judged (two or more of them, the same number of times), and whose names differ in
+their last number alone, are taken for a batch: the lines of a program, the questions of a page. A batch has 2 to 100
+tasks and stands in the order of those numbers. In some crowds the truths within a batch hang together, in others they
+do not, so the chain of `line_chain`, learned on the batches, has to prove itself against independent tasks:
+
+    log P(verdicts | chain) - log P(verdicts | independent) > 10 nats, over 30 batches or more, and
+    sum_{l of known truth} log q_l(chain) - log q_l(independent) >= 0.
+
+On simulated sets without any such structure the first difference stayed under 8 nats.
+
+Notation: `N` tasks, `n` of them in batches. Class 1 plays the part of a wrong line.
+
+Departs from the paper (arXiv:2503.15129), whose lines are independent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from crlhf.rewards.line_chain import Chain, chain_posteriors, fit_chain, fit_independent, log_likelihood
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+    Bools = npt.NDArray[np.bool_]
+
+LARGEST, FEWEST, WORTH = 100, 30, 10.0
+_FITTED_BATCHES, _BLOCK = 2_000, 50_000  # batches that the chain is learned on; tasks smoothed at once
+_CERTAIN = 40.0  # log-odds of a task of known truth
+_DIGITS = "0123456789"
+
+
+class Batches(NamedTuple):
+    """`place` (n,): rows of tasks, batch by batch and in order; `batch` (n,): the batch of each, from 0."""
+
+    place: Ints
+    batch: Ints
+
+    @property
+    def n_batches(self) -> int:
+        """How many there are."""
+        return int(self.batch[-1]) + 1 if len(self.batch) else 0
+
+    def only(self, chosen: Bools) -> Batches:
+        """The batches that are `chosen`, (n_batches,), numbered anew."""
+        inside = chosen[self.batch]
+        return Batches(self.place[inside], (np.cumsum(chosen) - 1)[self.batch[inside]])
+
+
+class TaskSmoothing(NamedTuple):
+    """What smoothing gave.
+
+    Attributes:
+        probability: (N,) P(class 1); tasks outside batches as they were.
+        n_batches: batches found, used or not.
+        gain: nats by which the chain explains the verdicts better than independent tasks.
+        known_gain: the same for the truth of tasks of known truth, each from its verdicts and its neighbours' alone.
+        is_used: False: the chain did not prove itself and `probability` is that of independent tasks.
+    """
+
+    probability: Floats
+    n_batches: int
+    gain: float
+    known_gain: float
+    is_used: bool
+
+
+def find_batches(tasks: pd.Index, judges: Ints, n_judges: Ints) -> Batches:
+    """Find the tasks that were shown together.
+
+    Args:
+        tasks: (N,) names, numbers or text.
+        judges: (N,) equal where exactly the same annotators judged.
+        n_judges: (N,) verdicts on each task; a single one says nothing of what was shown together.
+    """
+    name, number = _split(tasks)
+    order = np.lexsort((number, name, judges))
+    begins = np.r_[True, (judges[order][1:] != judges[order][:-1]) | (name[order][1:] != name[order][:-1])]
+    batch = np.cumsum(begins[: len(order)]) - 1
+    size = np.bincount(batch)
+    found = Batches(order, batch)
+    return found.only((size >= 2) & (size <= LARGEST) & (n_judges[order[begins[: len(order)]]] >= 2))
+
+
+def smooth(batches: Batches, evidence: Floats, is_one: npt.NDArray[np.int8], prior_one: float) -> TaskSmoothing:
+    """Smooth the tasks of each batch, if the chain proves itself.
+
+    Args:
+        batches: from `find_batches`.
+        evidence: (N,) log-likelihood ratio of each task's verdicts, class 1 against class 0.
+        is_one: (N,) 1 or 0 for tasks of known truth, -1 for the others.
+        prior_one: P(class 1) before any verdict.
+
+    Returns:
+        Probabilities. A task of known truth tells its neighbours its truth, but has itself the probability that the
+        verdicts give. Batches of known truth alone, which are a design, teach the chain nothing.
+    """
+    from scipy.special import expit
+
+    alone = expit(np.log(prior_one / (1 - prior_one)) + evidence)
+    known = is_one >= 0
+    n_known = np.bincount(batches.batch, known[batches.place], minlength=batches.n_batches)
+    open_batches = batches.only(n_known < np.bincount(batches.batch, minlength=batches.n_batches))
+    told = np.where(known, np.where(is_one == 1, _CERTAIN, -_CERTAIN), evidence)
+    if open_batches.n_batches < FEWEST:
+        return TaskSmoothing(alone, batches.n_batches, 0.0, 0.0, False)
+    chain, independent, gain = _learn(open_batches, told, 1 - prior_one)
+    smoothed = _posteriors(chain, batches, evidence, alone)
+    inside = batches.place[known[batches.place]]
+    without = _posteriors(independent, batches.only(n_known > 0), evidence, alone)
+    known_gain = _log_probability(smoothed, is_one, inside) - _log_probability(without, is_one, inside)
+    if gain <= WORTH or known_gain < 0:
+        return TaskSmoothing(alone, batches.n_batches, gain, known_gain, False)
+    informed = _posteriors(chain, open_batches, told, smoothed)
+    return TaskSmoothing(np.where(known, smoothed, informed), batches.n_batches, gain, known_gain, True)
+
+
+def _learn(batches: Batches, evidence: Floats, prior_zero: float) -> tuple[Chain, Chain, float]:
+    """The chain, the one of independent tasks, and the nats between them, learned on evenly spaced batches."""
+    step = -(-batches.n_batches // _FITTED_BATCHES)
+    some = batches.only(np.arange(batches.n_batches) % step == 0)
+    of_zero = -evidence[some.place]
+    chain = fit_chain(of_zero, some.batch, prior_zero)
+    alone = fit_independent(of_zero, prior_zero)
+    gain = log_likelihood(chain, of_zero, some.batch) - log_likelihood(alone, of_zero, some.batch)
+    return chain, alone, gain * batches.n_batches / max(some.n_batches, 1)
+
+
+def _posteriors(chain: Chain, batches: Batches, evidence: Floats, otherwise: Floats) -> Floats:
+    """(N,) P(class 1) under the chain for tasks in batches, `otherwise` for the others."""
+    found = otherwise.copy()
+    for block in _blocks(batches):
+        found[block.place] = 1 - chain_posteriors(chain, -evidence[block.place], block.batch)
+    return found
+
+
+def _blocks(batches: Batches) -> Iterator[Batches]:
+    """Whole batches of about `_BLOCK` tasks, so that memory does not grow with the crowd."""
+    begin = 0
+    while begin < len(batches.place):
+        last = batches.batch[min(begin + _BLOCK, len(batches.place)) - 1]
+        end = int(np.searchsorted(batches.batch, last, side="right"))
+        yield Batches(batches.place[begin:end], batches.batch[begin:end])
+        begin = end
+
+
+def _log_probability(probability: Floats, is_one: npt.NDArray[np.int8], places: Ints) -> float:
+    """Sum of the log-probabilities of the known truths at `places`."""
+    p = np.where(is_one[places] == 1, probability[places], 1 - probability[places])
+    return float(np.log(np.clip(p, 1e-10, 1)).sum())
+
+
+def _split(tasks: pd.Index) -> tuple[Ints, Ints]:
+    """Names up to their last number, coded, and that number; (N,) each."""
+    import pandas as pd
+
+    if pd.api.types.is_integer_dtype(tasks.dtype):
+        return np.zeros(len(tasks), np.int64), tasks.to_numpy(np.int64)
+    text = [str(task) for task in tasks]
+    heads = [task.rstrip(_DIGITS) for task in text]
+    numbers = [int(task[len(head) :][-18:] or 0) for task, head in zip(text, heads, strict=True)]
+    return pd.factorize(np.array(heads, object))[0].astype(np.int64), np.array(numbers, np.int64)
