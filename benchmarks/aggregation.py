@@ -9,8 +9,8 @@ Honeypots (10 % of completions, 2 % of the adversarial crowd) are gold for every
 lines. `bound` is the posterior under the true parameters before the crowd breaks the model, lines independent; `gap` is
 the share of the log-loss between crowd-kit's DawidSkene with gold and that bound that a method closes. `exact Bayes` is
 what is left when the annotators' true prior is known but not their rates: no method that takes lines as independent can
-do better on average. `as a chain` knows which lines make up a program, as the pipeline does. RMSE is that of aligned
-scores.
+do better on average. `crlhf aggregate` is the same estimator where lines that were shown together tell of each other,
+which it finds out from the labels alone. RMSE is that of aligned scores.
 Each measurement of time and memory runs in a process of its own; memory is what the peak adds to the tables.
 """
 
@@ -33,7 +33,7 @@ from crlhf.reliability import METHODS, aggregate_labels, dawid_skene
 from crlhf.reliability.crowd_prior import CrowdPrior
 from crlhf.reliability.diagnostics import calibration_of
 from crlhf.reliability.labels import code_table
-from crlhf.rewards.line_chain import chain_posteriors, fit_chain
+from crlhf.stages.crowd_labels import aggregate_tables
 
 
 class Data(NamedTuple):
@@ -65,6 +65,12 @@ def ours(data: Data, method: str) -> np.ndarray:
     )
 
 
+def door(data: Data) -> np.ndarray:
+    """What the command `crlhf aggregate` writes."""
+    found = aggregate_tables(data.labels, data.gold)[0].posteriors
+    return aligned(found.set_index("task")["probability"], len(data.truth))
+
+
 def crowd_kit(data: Data, name: str, with_gold: bool) -> np.ndarray:
     from crowdkit.aggregation import DawidSkene, MajorityVote, OneCoinDawidSkene
 
@@ -86,18 +92,6 @@ def bound(crowd: GeneratedCrowd) -> np.ndarray:
     return 1 / (1 + np.exp(-log_odds))
 
 
-def as_chain(p: np.ndarray, crowd: GeneratedCrowd) -> np.ndarray:
-    """Posteriors of independent lines made those of the chain, honeypots left out, as the stage `rewards` does."""
-    free = ~crowd.lines["is_honeypot"].to_numpy() & ~np.isnan(p)
-    inside = np.clip(p[free], 1e-12, 1 - 1e-12)
-    share = float(inside.mean())
-    evidence = np.log((1 - inside) / inside) - np.log((1 - share) / share)
-    completion = crowd.lines["completion"].to_numpy(np.int64)[free]
-    found = p.copy()
-    found[free] = 1 - chain_posteriors(fit_chain(evidence, completion, 1 - share), evidence, completion)
-    return found
-
-
 def measures(p: np.ndarray, crowd: GeneratedCrowd) -> np.ndarray:
     free = ~crowd.lines["is_honeypot"].to_numpy() & ~np.isnan(p)
     truth, p = crowd.lines["is_wrong"].to_numpy()[free], np.clip(p[free], 1e-10, 1 - 1e-10)
@@ -113,6 +107,7 @@ def quality(kinds: list[str], n_labels: int, annotators: list[int], seeds: int, 
         "crowd-kit OneCoinDawidSkene": lambda d: crowd_kit(d, "OneCoinDawidSkene", False),
         "crowd-kit MajorityVote": lambda d: crowd_kit(d, "MajorityVote", False),
         **{method: (lambda d, m=method: ours(d, m)) for method in METHODS},
+        "crlhf aggregate": door,
         "dawid_skene, no gold": lambda d: ours(d._replace(gold=d.gold[:0]), "dawid_skene"),
     }
     methods = {name: method for name, method in methods.items() if name not in skip}
@@ -127,10 +122,7 @@ def quality(kinds: list[str], n_labels: int, annotators: list[int], seeds: int, 
                 if kind in PRIORS:
                     found.setdefault("exact Bayes", []).append(measures(exact_bayes(crowd, kind, seed), crowd))
                 for name, method in methods.items():
-                    p = method(data)
-                    found.setdefault(name, []).append(measures(p, crowd))
-                    if name == "dawid_skene" and kind != "adversarial":  # whose completions are single lines
-                        found.setdefault("dawid_skene, as a chain", []).append(measures(as_chain(p, crowd), crowd))
+                    found.setdefault(name, []).append(measures(method(data), crowd))
             print(f"\n{kind}, {n_annotators} annotators, {size:.0e} labels, mean of {seeds} seeds")
             print(f"{'':36s} accuracy  log-loss     ECE    RMSE     gap")
             best = np.mean(found["bound"], 0)[1]
@@ -191,7 +183,7 @@ def speed(sizes: list[int], annotators: list[int], iterations: int, largest_besi
             rows: dict[str, Callable[[Data], Any]] = {
                 "dawid_skene, equal iterations": lambda d: fit_ours(d, 2, iterations),
                 "one_coin, equal iterations": lambda d: fit_ours(d, 1, iterations),
-                "dawid_skene, whole door": lambda d: aggregate_labels(d.labels, d.gold),
+                "crlhf aggregate, without files": lambda d: aggregate_tables(d.labels, d.gold),
             }
             if n_labels <= largest_beside:
                 rows["crowd-kit DawidSkene"] = lambda d: fit_crowd_kit(d, "DawidSkene", iterations)

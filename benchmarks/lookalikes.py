@@ -1,11 +1,15 @@
 """Aggregation on simulated look-alikes of public binary crowd sets, beside crowd-kit's DawidSkene with gold.
 
     python benchmarks/lookalikes.py --crowd-kit DIR [--seeds 5]     # DIR as in benchmarks/aggregation.py
+    python benchmarks/lookalikes.py --crowd-kit DIR --page 20 --clustering 0.0 0.1 0.3
 
 Nothing here is a public data set: only sizes, class balance and difficulty are like theirs. Tasks have two hidden
 dimensions, of which one is the truth with noise and the other misleads; annotators weigh both and have a bias; 12 % are
 spammers and 3 % adversaries (the model of Welinder et al. 2010, "The Multidimensional Wisdom of Crowds"). So errors
 hang together on hard tasks, which no aggregation method here assumes. One task in ten is gold.
+
+With `--page` tasks are shown in pages, each to the same annotators, and `--clustering` is the correlation of the truths
+within a page (beta-binomial): at 0 a method that looks at a whole page has nothing to gain and something to lose.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from aggregation import Data, crowd_kit, ours
+from aggregation import Data, crowd_kit, door, ours
 from scipy.special import expit
 
 
@@ -45,9 +49,14 @@ SHAPES = {
 METHODS = ("dawid_skene", "one_coin_dawid_skene", "honeypot_beta")
 
 
-def draw(shape: Shape, seed: int) -> Data:
+def draw(shape: Shape, seed: int, page: int = 1, clustering: float = 0.0) -> Data:
     rng = np.random.default_rng([seed, shape.tasks])
-    truth = (rng.random(shape.tasks) < shape.share).astype(np.int8)
+    on_page = np.arange(shape.tasks) // page
+    share = np.full(on_page[-1] + 1, shape.share)
+    if clustering > 0:
+        counts = (1 - clustering) / clustering
+        share = rng.beta(counts * shape.share, counts * (1 - shape.share), len(share))
+    truth = (rng.random(shape.tasks) < share[on_page]).astype(np.int8)
     noise = shape.difficulty * rng.normal(size=(2, shape.tasks))
     hidden = np.stack([2 * truth - 1 + 0.8 * noise[0], noise[1]], 1)
     skill = np.abs(rng.normal(shape.skill, 0.4 * shape.skill, shape.annotators))
@@ -57,7 +66,7 @@ def draw(shape: Shape, seed: int) -> Data:
     bias[kind < 0.12] = rng.choice([-4.0, 0.0, 0.0, 4.0], int((kind < 0.12).sum()))
     weights[(kind >= 0.12) & (kind < 0.15)] *= -1
     activity = np.log(rng.gamma(0.6, 1, shape.annotators) + 0.02)
-    order = np.argsort(-(activity + rng.gumbel(size=(shape.tasks, shape.annotators))), 1)
+    order = np.argsort(-(activity + rng.gumbel(size=(len(share), shape.annotators))), 1)[on_page]
     worker, task = order[:, : shape.per_task].ravel(), np.repeat(np.arange(shape.tasks), shape.per_task)
     says_one = rng.random(len(task)) < expit((hidden[task] * weights[worker]).sum(1) + bias[worker])
     gold = np.sort(rng.permutation(shape.tasks)[: max(2, shape.tasks // 10)])
@@ -77,20 +86,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crowd-kit", help="folder that crowd-kit is installed in")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--page", type=int, default=1, help="tasks shown together, to the same annotators")
+    parser.add_argument("--clustering", type=float, nargs="+", default=[0.0], help="of the truths on a page")
     args = parser.parse_args()
     if not args.crowd_kit:
         print("nothing to compare with: name the folder of crowd-kit with --crowd-kit")
         return
     sys.path.append(args.crowd_kit)
     warnings.filterwarnings("ignore")
-    print(f"simulated look-alikes, mean of {args.seeds} seeds: accuracy / log-loss")
-    print(f"{'':34s}{'crowd-kit, gold':>18s}" + "".join(f"{name:>24s}" for name in METHODS))
+    for clustering in args.clustering:
+        compare(args.seeds, args.page, clustering)
+
+
+def compare(seeds: int, page: int, clustering: float) -> None:
+    """Print the table of one kind of pages."""
+    shown = "" if page == 1 else f"; {page} tasks a page, clustering {clustering}"
+    print(f"\nsimulated look-alikes, mean of {seeds} seeds: accuracy / log-loss{shown}")
+    names = (*METHODS, "crlhf aggregate")
+    print(f"{'':34s}{'crowd-kit, gold':>18s}" + "".join(f"{name:>24s}" for name in names))
     means = []
     for name, shape in SHAPES.items():
         found = []
-        for seed in range(args.seeds):
-            data = draw(shape, seed)
-            posteriors = [crowd_kit(data, "DawidSkene", True), *(ours(data, method) for method in METHODS)]
+        for seed in range(seeds):
+            data = draw(shape, seed, page, clustering)
+            posteriors = [crowd_kit(data, "DawidSkene", True), *(ours(data, method) for method in METHODS), door(data)]
             found.append([measures(p, data) for p in posteriors])
         mean = np.mean(found, 0)  # (methods, 2)
         means.append(mean)

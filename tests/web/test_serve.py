@@ -51,10 +51,10 @@ def test_every_answer_that_was_accepted_survives_kill_9(project):
     accepted, enough = [], threading.Event()
 
     def work(line):
-        annotator_id, path = line.split(" ")
+        annotator_id, link = line.split(" ")
         client = Browserless(address)
         try:
-            client.join_and_train(path.removeprefix("/join/"))
+            client.join_and_train(link.rpartition("/")[2])
             while task := client.open_task():
                 status, _ = client.ask("POST", "/task", task | {"nothing": "1"})
                 assert status == 303
@@ -94,6 +94,7 @@ def test_the_command_line_does_what_the_operators_page_does(project, tmp_path):
         made = crlhf(project, "page", "invite", "--note", "pilot", "--public-url", "https://a.example/").stdout
         annotator_id, link = made.split()
         assert link.startswith("https://a.example/join/")
+        assert " http://127.0.0.1:8000/join/" in crlhf(project, "page", "invite").stdout
         client = Browserless(address)
         client.join_and_train(link.rpartition("/")[2])
         for _ in range(3):
@@ -145,10 +146,10 @@ def test_two_servers_on_one_database_give_k_verdicts_each_and_lose_none(project,
     accepted, failures = [], []
 
     def work(line, address):
-        annotator_id, path = line.split(" ")
+        annotator_id, link = line.split(" ")
         client = Browserless(address)
         try:
-            client.join_and_train(path.removeprefix("/join/"))
+            client.join_and_train(link.rpartition("/")[2])
             while task := client.open_task():
                 assert client.ask("POST", "/task", task | {"nothing": "1"})[0] == 303
                 accepted.append((annotator_id, task["idempotency_key"]))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from crlhf.web.database import Database
 
 _URL_VARIABLE = "CRLHF_PAGE_DATABASE"
+_HOST, _PORT = "127.0.0.1", 8000
+_LOCAL_URL = f"http://{_HOST}:{_PORT}"
 
 
 def _with_database(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,6 +25,24 @@ def _with_database(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar=_URL_VARIABLE,
         show_envvar=True,
         help="SQLAlchemy URL [default: SQLite in data/page].",
+    )(command)
+
+
+def _checked_url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    from crlhf.errors import InputError
+
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise InputError(f"--public-url {value}: it begins with http:// or https://")
+    return value
+
+
+def _with_public_url(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--public-url",
+        envvar="CRLHF_PAGE_URL",
+        show_envvar=True,
+        callback=_checked_url,
+        help="The address that people use, where a proxy stands before the page.",
     )(command)
 
 
@@ -38,9 +58,9 @@ def _opened(root: Path, url: str | None, *, must_exist: bool = True) -> Iterator
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--public-url", help="The address that people use, where a proxy stands before the page.")
+@click.option("--host", default=_HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@_with_public_url
 @click.option("--trust-proxy", default="127.0.0.1", show_default=True, help="Addresses whose X-Forwarded-For counts.")
 @_with_database
 @click.pass_obj
@@ -56,8 +76,6 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
     from crlhf.web.app import create_app, settle
     from crlhf.web.page import Page
 
-    if public_url is not None and not public_url.startswith(("http://", "https://")):
-        raise InputError(f"--public-url {public_url}: it begins with http:// or https://")
     params = load_params(root / "params.yaml")
     try:
         listener = socket.create_server((host, port), backlog=256)
@@ -105,11 +123,14 @@ def page() -> None:
 @click.option("-n", "n", default=1, show_default=True, help="How many people.")
 @click.option("--note", default="", help="For your own eyes; kept with the pseudonym until it is deleted.")
 @click.option("--again", metavar="ANNOTATOR", help="A new link for someone who lost theirs.")
-@click.option("--public-url", default="", help="What the links begin with [default: the path only].")
+@_with_public_url
 @_with_database
 @click.pass_obj
-def invite(root: Path, n: int, note: str, again: str | None, public_url: str, url: str | None) -> None:
-    """Print invitation links, one a line: pseudonym and link. Each works once; only its hash is kept."""
+def invite(root: Path, n: int, note: str, again: str | None, public_url: str | None, url: str | None) -> None:
+    """Print invitation links, one a line: pseudonym and link. Each works once; only its hash is kept.
+
+    Without --public-url they lead to this machine, port 8000, where `crlhf serve` listens unless told otherwise.
+    """
     from crlhf.params import load_params
     from crlhf.web import audit, people
 
@@ -120,7 +141,7 @@ def invite(root: Path, n: int, note: str, again: str | None, public_url: str, ur
         else:
             made = people.invite(connection, n, note, seed, time.time(), audit.COMMAND_LINE)
     for one in made:
-        click.echo(f"{one.annotator_id} {public_url.rstrip('/')}/join/{one.token}")
+        click.echo(f"{one.annotator_id} {(public_url or _LOCAL_URL).rstrip('/')}/join/{one.token}")
 
 
 @page.command()

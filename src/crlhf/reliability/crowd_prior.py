@@ -22,6 +22,8 @@ Departs from the paper (arXiv:2503.15129): the paper gives every annotator the s
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts
@@ -35,11 +37,32 @@ _CENTRES = np.concatenate([places for _, places, _ in _FAMILIES])  # (K,)
 _NU = np.concatenate([np.full(len(places), nu) for nu, places, _ in _FAMILIES])
 _STRENGTHS = np.array([nu for nu, _, _ in _FAMILIES])  # (F,)
 _FAMILY_OF = np.repeat(np.arange(len(_FAMILIES)), [len(places) for _, places, _ in _FAMILIES])  # (K,)
-_STARTS = np.searchsorted(_FAMILY_OF, np.arange(len(_FAMILIES)))  # (F,) where each family begins
+_IS_OF = np.equal.outer(_FAMILY_OF, np.arange(len(_FAMILIES))).astype(float)  # (K, F)
+_SUMS = np.hstack(
+    [_IS_OF * ((_NU * _CENTRES) ** power)[:, None] for power in range(3)]
+)  # (K, 3F): of 1, nu m, (nu m)**2
 _SHARE_TIED = 0.4
+_BLOCK = 400  # annotators at once: arrays that stay in the cache
 _STRENGTH = 5.0  # annotators that the Dirichlet prior of the kernels' weights counts as
 
 Pair = tuple[float, float]
+
+
+class Counted(NamedTuple):
+    """Hits and misses of each annotator on wrong and on correct lines, (A,) each; fractions in EM."""
+
+    caught: Floats
+    missed: Floats
+    passed: Floats
+    accused: Floats
+
+
+class _Block(NamedTuple):
+    """Posteriors of some annotators; what they add to the weights of pairs (K, K) and of tied kernels (K,)."""
+
+    belief: Belief
+    pairs: Floats
+    tied: Floats
 
 
 class CrowdPrior:
@@ -67,8 +90,21 @@ class CrowdPrior:
             passed: (A,) correct lines not marked; `accused`: correct lines marked.
             accused: see `passed`.
         """
-        if not len(caught):
+        counts = Counted(caught, missed, passed, accused)
+        blocks = [
+            self._block(Counted(*(count[begin : begin + _BLOCK] for count in counts)))
+            for begin in range(0, len(caught), _BLOCK)
+        ]
+        if not blocks:
             return Belief(*(BetaCounts(caught, missed),) * 3)
+        n = len(caught) + _STRENGTH
+        self._pairs = (sum(block.pairs for block in blocks) + _STRENGTH * self._base_pairs) / n
+        self._tied = (sum(block.tied for block in blocks) + _STRENGTH * self._base_tied) / n
+        return Belief(*(_joined([block.belief[rate] for block in blocks]) for rate in range(3)))
+
+    def _block(self, counts: Counted) -> _Block:
+        """The posteriors of some annotators, and what they add to the kernels' weights."""
+        caught, missed, passed, accused = counts
         log_sens, log_spec = _log_evidence(caught, missed), _log_evidence(passed, accused)  # (A, K)
         log_tied = _log_evidence(caught + passed, missed + accused)
         top_sens, top_spec = log_sens.max(1, keepdims=True), log_spec.max(1, keepdims=True)
@@ -77,22 +113,23 @@ class CrowdPrior:
         top = np.maximum(top_sens + top_spec, top_tied) if has_pairs else top_tied
         sens = np.exp(log_sens - top_sens)
         spec = np.exp(log_spec - top_spec) * np.exp(np.minimum(top_sens + top_spec - top, 0))
-        tied = np.exp(log_tied - top)
+        tied_alone = np.exp(log_tied - top_tied)
         for_sens = sens * (spec @ self._pairs.T)  # (A, K), over the places of the sensitivity
         for_spec = spec * (sens @ self._pairs)
-        for_tied = tied * self._tied
+        for_tied = tied_alone * (np.exp(top_tied - top) * self._tied)
         total = for_sens.sum(1, keepdims=True) + for_tied.sum(1, keepdims=True)
-        alone = np.exp(log_tied - top_tied) * self._base_tied  # one coin, whatever the mixture says
+        alone = tied_alone * self._base_tied  # one coin, whatever the mixture says
         pooled = (caught + passed, missed + accused)
         belief = Belief(
             accuracy=_matched((alone / alone.sum(1, keepdims=True), *pooled)),
             sensitivity=_matched((for_sens / total, caught, missed), (for_tied / total, *pooled)),
             specificity=_matched((for_spec / total, passed, accused), (for_tied / total, *pooled)),
         )
-        n = len(caught) + _STRENGTH
-        self._pairs = (self._pairs * (sens.T @ (spec / total)) + _STRENGTH * self._base_pairs) / n
-        self._tied = ((for_tied / total).sum(0) + _STRENGTH * self._base_tied) / n
-        return belief
+        return _Block(belief, self._pairs * (sens.T @ (spec / total)), (for_tied / total).sum(0))
+
+
+def _joined(counts: list[BetaCounts]) -> BetaCounts:
+    return BetaCounts(np.concatenate([c.hits for c in counts]), np.concatenate([c.misses for c in counts]))
 
 
 def _discretised(counts: Pair) -> Floats:
@@ -130,9 +167,7 @@ def _matched(*parts: tuple[Floats, Floats, Floats]) -> BetaCounts:
     second: Floats = np.zeros(1)
     for share, hits, misses in parts:
         h, total = hits[:, None], _STRENGTHS + (hits + misses)[:, None]  # (A, F)
-        weighted = share * (_NU * _CENTRES)
-        ones, places = (np.add.reduceat(values, _STARTS, axis=1) for values in (share, weighted))  # (A, F)
-        squares = np.add.reduceat(weighted * (_NU * _CENTRES), _STARTS, axis=1)
+        ones, places, squares = np.split(share @ _SUMS, 3, axis=1)  # (A, F) each
         first = first + ((places + h * ones) / total).sum(1)
         second = second + ((squares + (2 * h + 1) * places + h * (h + 1) * ones) / (total * (total + 1))).sum(1)
     strength = first * (1 - first) / np.maximum(second - first**2, 1e-12) - 1

@@ -29,22 +29,13 @@ from crlhf.reliability.calibration import (
     sigmoid,
     temperature_from_agreement,
 )
-from crlhf.reliability.crowd_prior import CrowdPrior
+from crlhf.reliability.crowd_prior import Counted, CrowdPrior
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts
 from crlhf.reliability.labels import Labels
 from crlhf.reliability.verdicts import Bools, Floats
 
 _CLASS_BOUNDS = (0.005, 0.995)
 _INFORMED_STEPS, _LEAST_INFORMATION = 3, 0.05
-
-
-class Counted(NamedTuple):
-    """Hits and misses of each annotator on wrong and on correct lines, (A,) each; fractions in EM."""
-
-    caught: Floats
-    missed: Floats
-    passed: Floats
-    accused: Floats
 
 
 class Fit(NamedTuple):

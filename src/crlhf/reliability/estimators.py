@@ -9,7 +9,7 @@ import numpy as np
 from crlhf.params import ReliabilityParams
 from crlhf.reliability import dawid_skene
 from crlhf.reliability.carry_over import carried_belief
-from crlhf.reliability.crowd_prior import CrowdPrior
+from crlhf.reliability.crowd_prior import Counted, CrowdPrior
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts, nothing_known, prior_belief, update_all
 from crlhf.reliability.l1_logistic import fit_l1
 from crlhf.reliability.labels import Labels, honeypot_answers, labels_of
@@ -132,7 +132,7 @@ def _by_em(labels: Labels, params: ReliabilityParams, carried: Belief | None) ->
         temperature=params.temperature,
         carried=None
         if carried is None
-        else dawid_skene.Counted(
+        else Counted(
             carried.sensitivity.hits,
             carried.sensitivity.misses,
             carried.specificity.hits,
