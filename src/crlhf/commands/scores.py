@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crlhf.commands.policy_options import with_policy
+
 if TYPE_CHECKING:
     from crlhf.params import SandboxParams
 
@@ -87,11 +89,9 @@ def score(
 
 
 @click.command()
-@click.option("--policy", required=True, help="A folder, .gguf file, adapter, round (or base), or a Hub id.")
+@with_policy
 @click.option("--protocol", required=True, help="Id of a protocol; an unknown one lists them all.")
 @click.option("--out", required=True, type=_PATH, help="The result file; its meta data go beside it.")
-@click.option("--base", help="The base of an adapter [default: the one that it names].")
-@click.option("--revision", default="main", show_default=True, help="Of a Hub repository.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first problems of the benchmark.")
 @click.option("--n", type=click.IntRange(1), help="Samples a problem [default: the protocol's; 1 if greedy].")
 @click.option("--temperature", type=click.FloatRange(0), help="0 is greedy [default: the protocol's].")
@@ -99,15 +99,7 @@ def score(
 @click.option("--max-new-tokens", type=click.IntRange(1), help="[default: the protocol's]")
 @click.option("--k", type=_Numbers(), help="Of pass@k [default: the protocol's, as far as there are samples].")
 @click.option("--engine", default="policy", show_default=True, help="policy, bfloat16, int8 or vllm.")
-@click.option(
-    "--dtype",
-    type=click.Choice(("float32", "bfloat16", "float16")),
-    default="float32",
-    help="Of the weights.",
-    show_default=True,
-)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Samples written together.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every draw.")
 @click.option("--problems", type=_PATH, help="Another file of problems, in the benchmark's own format.")
 @click.option("--workers", type=click.IntRange(1), help="Programs run at a time [default: one a core].")
 @click.option("--memory-mib", type=click.IntRange(64), default=1024, show_default=True, help="Address space a program.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crlhf.commands.policy_options import with_policy
 from crlhf.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def _say(text: str) -> None:
 
 
 @click.command()
-@click.option("--policy", required=True, help="A folder, .gguf file, adapter, round (or base), or a Hub id.")
+@with_policy
 @click.option("--prompt", help="The prompt, or - for standard input [default: asked for, line by line].")
 @click.option("--problem", help="Ask this problem of the project instead, in its protocol's words.")
 @click.option("--check", is_flag=True, help="Run the answers against the problem's tests, in the sandbox.")
@@ -39,17 +40,7 @@ def _say(text: str) -> None:
 @click.option(
     "--max-new-tokens", type=click.IntRange(1), default=256, help="The most tokens of an answer.", show_default=True
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every draw.")
 @click.option("--stop", "stops", multiple=True, help="An answer ends where this text begins; can be repeated.")
-@click.option("--base", help="The base of an adapter [default: the one that it names].")
-@click.option("--revision", default="main", show_default=True, help="Of a Hub repository.")
-@click.option(
-    "--dtype",
-    type=click.Choice(("float32", "bfloat16", "float16")),
-    default="float32",
-    help="Of the weights.",
-    show_default=True,
-)
 @click.pass_obj
 def generate(
     root: Path,
