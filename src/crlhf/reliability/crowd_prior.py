@@ -35,12 +35,11 @@ _FAMILIES = (  # strength nu of the kernels, their places, and their share befor
 )
 _CENTRES = np.concatenate([places for _, places, _ in _FAMILIES])  # (K,)
 _NU = np.concatenate([np.full(len(places), nu) for nu, places, _ in _FAMILIES])
+_A, _B = _NU * _CENTRES, _NU * (1 - _CENTRES)  # (K,) the kernels' own hits and misses
 _STRENGTHS = np.array([nu for nu, _, _ in _FAMILIES])  # (F,)
 _FAMILY_OF = np.repeat(np.arange(len(_FAMILIES)), [len(places) for _, places, _ in _FAMILIES])  # (K,)
-_IS_OF = np.equal.outer(_FAMILY_OF, np.arange(len(_FAMILIES))).astype(float)  # (K, F)
-_SUMS = np.hstack(
-    [_IS_OF * ((_NU * _CENTRES) ** power)[:, None] for power in range(3)]
-)  # (K, 3F): of 1, nu m, (nu m)**2
+_IS_OF = np.equal.outer(np.arange(len(_FAMILIES)), _FAMILY_OF).astype(float)  # (F, K)
+_SUMS = np.vstack([_IS_OF * _A**power for power in range(3)])  # (3F, K): of 1, nu m, (nu m)**2
 _SHARE_TIED = 0.4
 _BLOCK = 400  # annotators at once: arrays that stay in the cache
 _STRENGTH = 5.0  # annotators that the Dirichlet prior of the kernels' weights counts as
@@ -105,27 +104,26 @@ class CrowdPrior:
     def _block(self, counts: Counted) -> _Block:
         """The posteriors of some annotators, and what they add to the kernels' weights."""
         caught, missed, passed, accused = counts
-        log_sens, log_spec = _log_evidence(caught, missed), _log_evidence(passed, accused)  # (A, K)
+        log_sens, log_spec = _log_evidence(caught, missed), _log_evidence(passed, accused)  # (K, A)
         log_tied = _log_evidence(caught + passed, missed + accused)
-        top_sens, top_spec = log_sens.max(1, keepdims=True), log_spec.max(1, keepdims=True)
-        top_tied = log_tied.max(1, keepdims=True)
-        has_pairs = bool(self._base_pairs.any())
-        top = np.maximum(top_sens + top_spec, top_tied) if has_pairs else top_tied
+        top_sens, top_spec, top_tied = log_sens.max(0), log_spec.max(0), log_tied.max(0)  # (A,)
+        top = np.maximum(top_sens + top_spec, top_tied) if self._base_pairs.any() else top_tied
         sens = np.exp(log_sens - top_sens)
         spec = np.exp(log_spec - top_spec) * np.exp(np.minimum(top_sens + top_spec - top, 0))
-        tied_alone = np.exp(log_tied - top_tied)
-        for_sens = sens * (spec @ self._pairs.T)  # (A, K), over the places of the sensitivity
-        for_spec = spec * (sens @ self._pairs)
-        for_tied = tied_alone * (np.exp(top_tied - top) * self._tied)
-        total = for_sens.sum(1, keepdims=True) + for_tied.sum(1, keepdims=True)
-        alone = tied_alone * self._base_tied  # one coin, whatever the mixture says
+        tied = np.exp(log_tied - top_tied)
+        alone = tied * self._base_tied[:, None]  # one coin, whatever the mixture says
+        for_sens = sens * (self._pairs @ spec)  # (K, A), over the places of the sensitivity
+        for_spec = spec * (self._pairs.T @ sens)
+        for_tied = tied * self._tied[:, None] * np.exp(top_tied - top)
+        total = for_sens.sum(0) + for_tied.sum(0)
         pooled = (caught + passed, missed + accused)
+        by_one_coin = (for_tied / total, *pooled)
         belief = Belief(
-            accuracy=_matched((alone / alone.sum(1, keepdims=True), *pooled)),
-            sensitivity=_matched((for_sens / total, caught, missed), (for_tied / total, *pooled)),
-            specificity=_matched((for_spec / total, passed, accused), (for_tied / total, *pooled)),
+            accuracy=_matched((alone / alone.sum(0), *pooled)),
+            sensitivity=_matched((for_sens / total, caught, missed), by_one_coin),
+            specificity=_matched((for_spec / total, passed, accused), by_one_coin),
         )
-        return _Block(belief, self._pairs * (sens.T @ (spec / total)), (for_tied / total).sum(0))
+        return _Block(belief, self._pairs * (sens @ (spec / total).T), by_one_coin[0].sum(1))
 
 
 def _joined(counts: list[BetaCounts]) -> BetaCounts:
@@ -145,12 +143,13 @@ def _discretised(counts: Pair) -> Floats:
 
 
 def _log_evidence(hits: Floats, misses: Floats) -> Floats:
-    """Log beta-binomial evidence of (A,) counts under each kernel, without the binomial coefficient, (A, K)."""
+    """Log beta-binomial evidence of (A,) counts under each kernel, without the binomial coefficient, (K, A)."""
     from scipy.special import betaln, gammaln
 
-    a, b = _NU * _CENTRES, _NU * (1 - _CENTRES)
-    total: Floats = gammaln(_STRENGTHS + (hits + misses)[:, None])[:, _FAMILY_OF]
-    evidence: Floats = gammaln(a + hits[:, None]) + gammaln(b + misses[:, None]) - total - betaln(a, b)
+    evidence: Floats = gammaln(_A[:, None] + hits)
+    evidence += gammaln(_B[:, None] + misses)
+    evidence -= gammaln(_STRENGTHS[:, None] + (hits + misses))[_FAMILY_OF]
+    evidence -= betaln(_A, _B)[:, None]
     return evidence
 
 
@@ -161,14 +160,14 @@ def _matched(*parts: tuple[Floats, Floats, Floats]) -> BetaCounts:
     (nu + n + 1))`: sums over a family of one strength need the sums of 1, `nu m` and `(nu m)**2` only.
 
     Args:
-        parts: (responsibilities (A, K), hits (A,), misses (A,)); the responsibilities of all parts add up to 1.
+        parts: (responsibilities (K, A), hits (A,), misses (A,)); the responsibilities of all parts add up to 1.
     """
     first: Floats = np.zeros(1)
     second: Floats = np.zeros(1)
-    for share, hits, misses in parts:
-        h, total = hits[:, None], _STRENGTHS + (hits + misses)[:, None]  # (A, F)
-        ones, places, squares = np.split(share @ _SUMS, 3, axis=1)  # (A, F) each
-        first = first + ((places + h * ones) / total).sum(1)
-        second = second + ((squares + (2 * h + 1) * places + h * (h + 1) * ones) / (total * (total + 1))).sum(1)
+    for share, h, misses in parts:
+        ones, places, squares = (_SUMS @ share).reshape(3, len(_FAMILIES), -1)  # (F, A) each
+        total = _STRENGTHS[:, None] + (h + misses)
+        first = first + ((places + h * ones) / total).sum(0)
+        second = second + ((squares + (2 * h + 1) * places + h * (h + 1) * ones) / (total * (total + 1))).sum(0)
     strength = first * (1 - first) / np.maximum(second - first**2, 1e-12) - 1
     return BetaCounts(first * strength, (1 - first) * strength)
