@@ -7,6 +7,7 @@ file or the new one, never a half. Bytes depend on content only, so equal tables
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -88,6 +89,16 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(root: Path, name: str) -> Iterator[None]:
+    """Hold the project's lock `name` against all other processes of this machine; it is free again when ours ends."""
+    lock = root / ".crlhf" / f"{name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def fsync_folder(folder: Path) -> None:

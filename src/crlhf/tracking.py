@@ -10,7 +10,6 @@ Settings: `MLFLOW_TRACKING_URI` (default: `mlflow.db` and `mlartifacts/` in the 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -25,6 +24,7 @@ from crlhf.errors import WaitingError
 from crlhf.fetch import sha256_file
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
+from crlhf.store import held
 
 EXPERIMENT = "crlhf"
 REGISTERED_POLICY = "crlhf-policy"
@@ -220,7 +220,7 @@ def _client(root: Path) -> Any:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
-    with _lock(root):
+    with held(root, "mlflow"):
         client = MlflowClient(tracking_uri(root))
         if client.get_experiment_by_name(EXPERIMENT) is None:
             is_local = "MLFLOW_TRACKING_URI" not in os.environ
@@ -228,20 +228,11 @@ def _client(root: Path) -> Any:
     return client
 
 
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    path = root / ".crlhf" / "mlflow.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _parent(client: Any, root: Path, params: Params) -> str:
     """The id of the parent run of the present pipeline state, made if there is none."""
     state = pipeline_state(root, params)
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-    with _lock(root):
+    with held(root, "mlflow"):
         found = client.search_runs([experiment], f"tags.`crlhf.state` = '{state}'", max_results=1)
         if found:
             return str(found[0].info.run_id)

@@ -80,12 +80,8 @@ def load_starter(path: Path) -> pd.DataFrame:
         InputError: a row breaks a rule; the message names the file, the row and the rule.
     """
     rows: list[dict[str, Any]] = []
-    seen: set[int] = set()
-    for where, row in read_json_rows(path, _STARTER_FIELDS):
+    for where, row in _numbered_rows(path, _STARTER_FIELDS):
         _check_starter_row(where, row)
-        if row["number"] in seen:
-            raise InputError(f"{where}: the number {row['number']} is used by an earlier row")
-        seen.add(row["number"])
         rows.append(
             _problem(
                 f"starter/{row['number']}",
@@ -112,11 +108,7 @@ def load_sql(path: Path) -> pd.DataFrame:
         InputError: a row breaks a rule; the message names the file, the row and the rule.
     """
     rows: list[dict[str, Any]] = []
-    seen: set[int] = set()
-    for where, row in read_json_rows(path, _SQL_FIELDS):
-        if row["number"] in seen:
-            raise InputError(f"{where}: the number {row['number']} is used by an earlier row")
-        seen.add(row["number"])
+    for where, row in _numbered_rows(path, _SQL_FIELDS):
         _check_sql_row(where, row)
         try:
             entry_point = sql.find_entry_point(row["reference"])
@@ -201,6 +193,16 @@ def _mbpp_split(where: str, task_id: int) -> str:
         if 1 <= task_id <= last:
             return split
     raise InputError(f"{where}: task_id {task_id} is not one of MBPP's, which are 1 to 974")
+
+
+def _numbered_rows(path: Path, fields: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`read_json_rows`, and no `number` twice."""
+    seen: set[int] = set()
+    for where, row in read_json_rows(path, fields):
+        if row["number"] in seen:
+            raise InputError(f"{where}: the number {row['number']} is used by an earlier row")
+        seen.add(row["number"])
+        yield where, row
 
 
 def read_json_rows(path: Path, fields: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,6 @@ folder by hand need no event.
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from typing import Any
 from crlhf.annotations.raw_files import REQUIRED
 from crlhf.errors import InputError, IntegrityError
 from crlhf.schema import ANNOTATIONS
-from crlhf.store import atomic_write, fsync_folder
+from crlhf.store import atomic_write, fsync_folder, held
 
 FOLDER = "data/annotations"
 LEDGER = f"{FOLDER}/batches.ledger"
@@ -88,10 +87,7 @@ def batches_locked(root: Path) -> Iterator[Path]:
     """Hold the batch folder (made if need be) against every other writer on this machine."""
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    lock = root / ".crlhf/batches.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(root, "batches"):
         yield folder
 
 

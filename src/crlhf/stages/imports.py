@@ -7,11 +7,10 @@ is new. Bad rows go to `data/quarantine`, with file, row, rule and reason.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +24,7 @@ from crlhf.stages.annotator_key import key_path, read_key
 from crlhf.stages.batches import read_ledger, write_batch
 from crlhf.stages.collection import batch_files
 from crlhf.stages.crowd_record import shown_items
-from crlhf.store import atomic_write, records, write_table
+from crlhf.store import atomic_write, held, records, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,14 +98,9 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
     return lines, all(one.found.quarantine.empty for one in read)
 
 
-@contextmanager
-def imports_locked(root: Path) -> Iterator[None]:
+def imports_locked(root: Path) -> AbstractContextManager[None]:
     """Hold imports and forgetting apart from each other, on this machine."""
-    lock = root / ".crlhf/imports.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return held(root, "imports")
 
 
 def _watched(records: Iterator[Record], file: Opened) -> Iterator[Record]:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.stages.annotator_key import read_key
 from crlhf.stages.batches import FOLDER, read_ledger, write_batch
+from crlhf.store import held
 
 if TYPE_CHECKING:
     from crlhf.web.database import Database
 
 
-@contextmanager
-def collecting(root: Path) -> Iterator[None]:
+def collecting(root: Path) -> AbstractContextManager[None]:
     """Hold what moves answers into batches against every other process on this machine."""
-    lock = root / ".crlhf/page-collect.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return held(root, "page-collect")
 
 
 def collect(root: Path, database: Database, now: float, say: Callable[[str], None]) -> list[Path]:

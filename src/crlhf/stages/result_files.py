@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crlhf.errors import InputError, MissingInputError
+from crlhf.errors import InputError
+from crlhf.evaluation.problems import read_json_rows
 from crlhf.fetch import sha256_file
 from crlhf.stages.benchmark_problems import problem_id_of
 from crlhf.store import atomic_write, read_json, write_json
@@ -131,22 +132,9 @@ def read_results(path: Path) -> Results:
 
 
 def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: {error}") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, row {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON: {error}") from None
+    for where, row in read_json_rows(path, {}):
         for field, kind in _NEEDED.items():
-            if not isinstance(row, dict) or not isinstance(row.get(field), kind):
+            if not isinstance(row.get(field), kind):
                 raise InputError(
                     f"{where}: a result must have {field} ({kind.__name__}); make results with crlhf score or evaluate"
                 )
