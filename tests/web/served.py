@@ -21,11 +21,12 @@ class Served:
 
     def __init__(self, database, shown=None, rules=RULES, estimates=lambda rows: NO_ESTIMATES, **settings):
         self.now = NOW
+        self.deleted = []
         shown = items() if shown is None else shown
         self.page = Page(
             database,
             Settings(rules, refresh_s=0, **settings),
-            Sources(lambda: shown, estimates),
+            Sources(lambda: shown, estimates, self.deleted.append),
             lambda: self.now,
         )
         self.page.refresh()

@@ -236,3 +236,4 @@ def test_everything_that_an_operator_can_do_is_in_the_audit_log(lite):
         assert (newest["actor"], newest["action"], newest["at"]) == ("operator:ada", action, served.now), act
         assert session not in log
         assert operator not in log
+    assert len(served.deleted) == 1

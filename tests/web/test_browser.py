@@ -208,7 +208,8 @@ def run_the_pipeline(root, n_rows, expected):
 def small_page(tmp_path, shown, **settings):
     database = open_database(f"sqlite:///{tmp_path}/page.sqlite3")
     rules = RULES._replace(honeypot_rate=0.0)
-    page = Page(database, Settings(rules, refresh_s=0, **settings), Sources(lambda: shown, lambda rows: NO_ESTIMATES))
+    sources = Sources(lambda: shown, lambda rows: NO_ESTIMATES, lambda annotator_id: None)
+    page = Page(database, Settings(rules, refresh_s=0, **settings), sources)
     page.refresh()
     return page
 

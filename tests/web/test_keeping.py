@@ -97,12 +97,15 @@ def test_a_deleted_annotator_leaves_no_trace_and_frees_the_items(database):
     take(database, other, 0.0, rules)
     with database.write() as connection:
         collection.claim(connection, 5.0)
+    remembered = []
     with database.write() as connection:
-        assert privacy.forget(connection, me, 9.0, "test") == privacy.Deleted(n, n)
+        assert privacy.forget(connection, me, 9.0, "test", remembered.append) == privacy.Deleted(n, n)
+    assert remembered == [me]
     assert me not in str(everything(database))
     assert sorted(n_taken(database).values()) == [0, 0, 0, 1]
     with pytest.raises(InputError, match="no such annotator"), database.write() as connection:
-        privacy.forget(connection, me, 10.0, "test")
+        privacy.forget(connection, me, 10.0, "test", remembered.append)
+    assert remembered == [me]
 
 
 def test_progress_counts_completions_verdicts_time_and_cost(database):

@@ -122,6 +122,9 @@ def test_the_command_line_does_what_the_operators_page_does(project, tmp_path):
         said = crlhf(project, "page", "delete-annotator", "--yes", annotator_id).stdout
         assert "3 answers were deleted" in said
         assert f"crlhf forget {annotator_id}" in said
+        back = crlhf(project, "page", "restore", "--replace", tmp_path / "page.backup").stdout
+        assert "1 annotators had been forgotten since that backup, and are gone again." in back
+        assert crlhf(project, "page", "export-annotator", annotator_id, check=False).returncode == 3
         key = crlhf(project, "page", "operator", "ada").stdout.strip()
         operator = Browserless(address)
         assert operator.ask("POST", "/operator/sign-in", {"name": "ada", "key": key})[0] == 303

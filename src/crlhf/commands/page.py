@@ -275,12 +275,14 @@ def export_annotator(root: Path, annotator: str, url: str | None) -> None:
 @click.pass_obj
 def delete_annotator(root: Path, annotator: str, url: str | None) -> None:
     """Delete everything the page holds about ANNOTATOR."""
+    from crlhf.stages.page import sources
     from crlhf.stages.page_batches import collecting
     from crlhf.web import audit, privacy
 
+    remember = sources(root).remember_deletion
     with collecting(root), _opened(root, url) as database:
         with database.write() as connection:
-            gone = privacy.forget(connection, annotator, time.time(), audit.COMMAND_LINE)
+            gone = privacy.forget(connection, annotator, time.time(), audit.COMMAND_LINE, remember)
         database.scrub()
     click.echo(f"{annotator} and {gone.n_answers} answers were deleted from the page.")
     if gone.n_collected:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crlhf.params import Params, load_params
 from crlhf.schema import ANNOTATIONS
 from crlhf.stages.collection import closing
+from crlhf.stages.page_batches import remember_deletion
 from crlhf.store import Store, records
 from crlhf.web.sources import AnnotatorEstimate, Estimates, Rate, ShownItem, Sources, Step, Suspect
 
@@ -24,8 +25,12 @@ N_EXAMPLES = 3
 
 
 def sources(root: Path) -> Sources:
-    """The two functions that the page asks."""
-    return Sources(lambda: items_to_show(root), lambda rows: estimates_of(root, rows))
+    """The functions that the page asks."""
+    return Sources(
+        lambda: items_to_show(root),
+        lambda rows: estimates_of(root, rows),
+        lambda annotator_id: remember_deletion(root, annotator_id),
+    )
 
 
 def rules_of(params: Params) -> Rules:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.stages.annotator_key import read_key
-from crlhf.stages.batches import FOLDER, read_ledger, write_batch
+from crlhf.stages.batches import FOLDER, append_event, batches_locked, read_ledger, write_batch
 from crlhf.store import held
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ def _batch_called(root: Path, name: str) -> Path | None:
     return next((root / FOLDER / file for file in listed if file.endswith(f"-{name}.jsonl")), None)
 
 
+def remember_deletion(root: Path, annotator_id: str) -> None:
+    """Tell the ledger that the page is about to delete someone, so that no older backup brings them back."""
+    names = [Pseudonyms(read_key(root)).of(annotator_id, "collected")]
+    with batches_locked(root):
+        append_event(root, {"event": "forgotten", "annotators": names, "n_rows": 0, "files": []})
+
+
 class Reconciled(NamedTuple):
     """After a restore: answers that batches hold already, and annotators who had been forgotten and are again."""
 
@@ -71,7 +78,7 @@ class Reconciled(NamedTuple):
 def reconcile(root: Path, database: Database, now: float) -> Reconciled:
     """After a restore: mark the answers that the page's batches hold already, and forget again who was forgotten.
 
-    A backup is older than what was done after it: collections, and `crlhf forget`.
+    A backup is older than what was done after it: collections, deletions on the page, and `crlhf forget`.
     """
     from crlhf.web import audit, collection, privacy
 

@@ -151,7 +151,9 @@ def delete(page: PageHere, annotator_id: Whom, operator: Operator, form: Annotat
         raise RefusedError(422, "To delete someone, repeat the annotator's id.")
     try:
         with page.database.write() as connection:
-            gone = privacy.forget(connection, annotator_id, page.clock(), f"operator:{operator}")
+            gone = privacy.forget(
+                connection, annotator_id, page.clock(), f"operator:{operator}", page.sources.remember_deletion
+            )
     except InputError as error:
         raise RefusedError(404, str(error)) from None
     page.database.scrub()

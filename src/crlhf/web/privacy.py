@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
@@ -56,13 +57,27 @@ def copy_of(connection: Connection, annotator_id: str) -> dict[str, Any]:
     return found
 
 
-def forget(connection: Connection, annotator_id: str, now: float, actor: str) -> Deleted:
+def forget(
+    connection: Connection,
+    annotator_id: str,
+    now: float,
+    actor: str,
+    remember: Callable[[str], None] = lambda annotator_id: None,
+) -> Deleted:
     """Delete everything about an annotator; the items they judged wait for other verdicts.
+
+    Args:
+        connection: of the write transaction.
+        annotator_id: whom.
+        now: the time.
+        actor: who deletes.
+        remember: told the annotator's id before anything is deleted.
 
     Raises:
         InputError: there is no such annotator.
     """
     known = copy_of(connection, annotator_id)
+    remember(annotator_id)
     free_leases(connection, annotator_id)
     given = [answer for answer in known["answers"] if answer["status"] == "submitted"]
     for answer in given:

@@ -88,12 +88,14 @@ NO_ESTIMATES = Estimates(None, (), (), {})
 
 
 class Sources(NamedTuple):
-    """The two functions.
+    """The three functions.
 
     Attributes:
         items: every item that may be shown now.
         estimates: from rows under `schema.ANNOTATIONS` to what they say.
+        remember_deletion: told whom the page is about to delete, so that no older backup brings them back.
     """
 
     items: Callable[[], Sequence[ShownItem]]
     estimates: Callable[[Sequence[Mapping[str, Any]]], Estimates]
+    remember_deletion: Callable[[str], None]
