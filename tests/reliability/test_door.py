@@ -58,6 +58,29 @@ def test_one_worker_one_class_and_odd_gold_are_finite(method):
         assert np.isfinite(found.posteriors["probability"]).all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_share_of_ones_among_gold_is_a_design_and_not_that_of_tasks(method):
+    # 10 % of the tasks are 1, and 90 % of the gold; three workers who are right on 80 % judge each.
+    rng = np.random.default_rng(0)
+    truth = pd.Series((rng.random(2000) < 0.1).astype(int))
+    truth[:100] = (rng.random(100) < 0.9).astype(int)
+    right = rng.random((2000, 3)) < 0.8
+    rows = [
+        (task, worker, int(truth[task] if right[task, place] else 1 - truth[task]))
+        for task in range(2000)
+        for place, worker in enumerate(rng.choice(20, 3, replace=False))
+    ]
+    p = aggregate_labels(table(rows), truth[:100], method=method).posteriors.set_index("task")["probability"][100:]
+    # A vote of three is right on 0.8**3 + 3 * 0.8**2 * 0.2 = 89.6 %, give or take two standard errors of 0.7 points.
+    assert ((p > 0.5) == (truth[100:] == 1)).mean() > 0.875
+
+
+def test_the_majority_is_the_vote_whatever_gold_says():
+    rows = [(n, w, int(w < n % 4)) for n in range(40) for w in range(3)]  # n % 4 of three say 1
+    p = aggregate_labels(table(rows), pd.Series(1, index=range(10)), method="majority").posteriors["probability"]
+    assert ((p > 0.5) == (np.arange(40) % 4 >= 2)).all()
+
+
 def test_the_order_of_rows_changes_no_bit():
     labels, truth = crowd()
     first = aggregate_labels(labels, truth.iloc[:50])

@@ -102,7 +102,6 @@ def test_without_both_kinds_of_honeypot_lines_everyone_is_unknown():
     labels = sparse_labels(np.arange(5), np.zeros(5, int), np.zeros(5, bool), 1, np.zeros(5, np.int8))
     found = l1_logistic.fit_l1(labels, PARAMS)
     assert found.weights[0].tolist() == pytest.approx([-np.log(2), np.log(2)])  # prior accuracy 4 / 6
-    assert found.prior_wrong is None
 
 
 def test_the_chosen_penalty_is_the_same_for_the_same_seed():

@@ -115,7 +115,16 @@ def test_tasks_of_one_program_are_judged_together_unless_told_otherwise(tmp_path
     assert auto.read_bytes() == alone.read_bytes()
 
 
-def test_the_majority_stays_the_share_of_labels(tmp_path):
+def test_the_majority_is_not_smoothed(tmp_path):
     structured(tmp_path)
-    said = aggregate_files(tmp_path / "labels.csv", None, "majority", tmp_path / "out")
+    found = {}
+    for model in ("auto", "independent"):
+        aggregate_files(tmp_path / "labels.csv", tmp_path / "gold.csv", "majority", tmp_path / model, tasks=model)
+        found[model] = (tmp_path / model / "posteriors.csv").read_bytes()
+    assert found["auto"] == found["independent"]
+
+
+def test_without_gold_no_task_is_judged_by_its_neighbours(tmp_path):
+    structured(tmp_path)
+    said = aggregate_files(tmp_path / "labels.csv", None, "dawid_skene", tmp_path / "out")
     assert not any("hang together" in line for line in said)

@@ -32,6 +32,22 @@ def test_a_link_lets_one_person_in_once(database):
     assert joined(database, made.token) is None
 
 
+def test_the_same_browser_may_join_again_until_it_leaves(database):
+    made, other = invited(database), invited(database)
+    with database.write() as connection:
+        session = people.join(connection, made.token, 1.0, "browser")
+        assert people.join(connection, made.token, 2.0, "browser") == session
+        assert people.join(connection, made.token, 2.0, "another") is None
+        assert people.join(connection, made.token, 2.0) is None
+        assert people.is_open_invitation(connection, made.token, 2.0, "browser")
+        assert not people.is_open_invitation(connection, made.token, 2.0, "another")
+        assert people.join(connection, other.token, 2.0, "browser") != session
+    assert whose(database, session, 3.0) == made.annotator_id
+    with database.write() as connection:
+        people.end_sessions(connection, "annotator", made.annotator_id)
+        assert people.join(connection, made.token, 4.0, "browser") is None
+
+
 def test_looking_at_a_link_uses_nothing_up(database):
     made = invited(database)
     with database.read() as connection:

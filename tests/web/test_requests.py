@@ -162,6 +162,23 @@ def test_buckets_fill_again_at_their_rate():
     assert limits.take("join", "me", 2.0) == 0.0
 
 
+def test_a_form_whose_answer_was_lost_can_be_sent_again(served):
+    token = served.invitation().token
+    client, other = served.client(), served.client()
+    assert client.get(f"/join/{token}").status_code == 200
+    first = post(client, "/join", {"token": token})
+    client.cookies.delete(served.page.cookie("annotator"))  # the answer never arrived
+    assert client.get("/task").status_code == 401
+    assert client.get(f"/join/{token}").status_code == 200
+    again = post(client, "/join", {"token": token})
+    assert (first.status_code, again.status_code) == (303, 303)
+    assert client.get("/task").headers["location"] == "/guide"
+    assert other.get(f"/join/{token}").status_code == 404
+    assert post(other, "/join", {"token": token}).status_code == 404
+    assert post(client, "/leave").status_code == 303
+    assert post(client, "/join", {"token": token}).status_code == 404
+
+
 def test_an_answer_needs_the_guide_and_the_training_first(served):
     client = served.annotator(is_trained=False)
     assert client.get("/task").headers["location"] == "/guide"

@@ -14,10 +14,11 @@ import numpy as np
 
 from crlhf.errors import InputError
 from crlhf.params import ReliabilityParams
+from crlhf.reliability.base_rate import base_rate
 from crlhf.reliability.calibration import logit, sigmoid
 from crlhf.reliability.estimators import find, is_em
 from crlhf.reliability.labels import Labels, code_table
-from crlhf.reliability.record import count_verdicts, reasons_of, reliabilities_frame
+from crlhf.reliability.record import Found, count_verdicts, reasons_of, reliabilities_frame
 from crlhf.reliability.verdicts import WRONG, Floats, Truths
 
 if TYPE_CHECKING:
@@ -95,9 +96,8 @@ def aggregate_labels(
     coded = code_table(labels, gold)
     params = _params(method)
     found = find(coded.labels, params, seed=seed)
-    share = (coded.labels.is_wrong.sum() + 1) / (coded.labels.is_known.sum() + 2)
-    prior = float(share if found.prior_wrong is None else found.prior_wrong)
     weights = np.where(found.is_kept[:, None], found.weights, 0.0)
+    prior = _prior_of(found, coded.labels, weights, method)
     evidence = coded.labels.matrix @ weights.ravel()
     counts = count_verdicts(coded.labels)
     reasons = found.reasons or reasons_of(
@@ -111,6 +111,13 @@ def aggregate_labels(
         "gold" if coded.labels.is_known.any() else "assumed",
         TaskEvidence(evidence, prior, _gold_of(coded.labels), coded.labels.judges, coded.labels.n_verdicts),
     )
+
+
+def _prior_of(found: Found, labels: Labels, weights: Floats, method: str) -> float:
+    """P(label 1) of tasks that are not gold; the vote of the majority is not weighed against one."""
+    if found.prior_wrong is not None:
+        return found.prior_wrong
+    return 0.5 if method == "majority" else base_rate(labels, weights)
 
 
 def _gold_of(labels: Labels) -> Truths:

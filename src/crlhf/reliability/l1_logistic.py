@@ -15,7 +15,9 @@ whole honeypots and the rule of one standard error. The l1 term sets the weights
 `p_i = sigmoid(w_i)`.
 
 Departs from the paper: `b` is not penalised, because with 15 % wrong lines annotators who mark nothing would otherwise
-take its place. An annotator who never saw a honeypot is unknown, not useless, and gets the mean weight of the others.
+take its place. It is a nuisance: it holds the share of wrong lines among honeypots, which is a design, so the prior of
+other lines comes from elsewhere. An annotator who never saw a honeypot is unknown, not useless, and gets the mean
+weight of the others.
 """
 
 from __future__ import annotations
@@ -173,13 +175,12 @@ def fit_l1(labels: Labels, params: ReliabilityParams, seed: int = 0) -> Found:
     has_seen = np.asarray((x != 0).sum(0)).ravel() > 0
     prior = params.prior_accuracy[0] / sum(params.prior_accuracy)
     weights = np.full(n, np.log(prior / (1 - prior)))
-    prior_wrong, notes = None, ["no honeypots of both kinds: the prior accuracy is used for everyone"]
+    notes = ["no honeypots of both kinds: the prior accuracy is used for everyone"]
     if len(y) and abs(y.sum()) < len(y):
         penalty = choose_penalty(x, y, group, params.n_folds, seed)
         solution = solve(x, y, penalty)
         weights[has_seen] = solution.weights[has_seen]
         weights[~has_seen] = solution.weights[has_seen].mean()
-        prior_wrong = float(1 / (1 + np.exp(np.clip(solution.intercept, -30, 30))))
         notes = [f"lambda {penalty:.3g}; optimality conditions hold within {solution.violation:.1g}"]
     else:
         has_seen[:] = False
@@ -199,7 +200,7 @@ def fit_l1(labels: Labels, params: ReliabilityParams, seed: int = 0) -> Found:
     return Found(
         Belief(counts, counts, counts),
         np.stack([-weights, weights], 1),
-        prior_wrong,
+        prior_wrong=None,
         interval_method="none",
         temperature=1.0,
         is_kept=~is_useless,

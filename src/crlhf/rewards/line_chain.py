@@ -109,20 +109,23 @@ def log_likelihood(chain: Chain, evidence: Floats, completion: Ints) -> float:
 
 def chain_posteriors(chain: Chain, evidence: Floats, completion: Ints) -> Floats:
     """q_l = P(line correct | all verdicts on its completion), (N,); arguments as in `fit_chain`."""
+    return 1 - wrong_posteriors(chain, evidence, completion)
+
+
+def wrong_posteriors(chain: Chain, evidence: Floats, completion: Ints) -> Floats:
+    """1 - q_l, (N,), without the loss of digits where it is small."""
     likelihood, is_line = _padded(evidence, completion)
     states: Floats = _forward_backward(chain, likelihood, is_line).states[is_line]  # (N, 3), in order
-    return np.asarray(states[:, CLEAN] + states[:, OK])
+    return np.asarray(states[:, WRONG])
 
 
 def chained(posteriors: pd.DataFrame, chain: Chain) -> pd.DataFrame:
     """The table LINE_POSTERIORS with the posteriors and log-odds that the chain gives."""
-    from scipy.special import logit
-
     completion = posteriors["completion_id"].factorize()[0].astype(np.int64)
-    q = chain_posteriors(chain, posteriors["evidence"].to_numpy(np.float64), completion)
-    tiny = np.finfo(np.float64).tiny
-    log_odds = logit(np.clip(q, tiny, 1 - np.finfo(np.float64).epsneg))
-    return posteriors.assign(posterior=q, log_odds=log_odds)
+    wrong = wrong_posteriors(chain, posteriors["evidence"].to_numpy(np.float64), completion)
+    tiny, almost = np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg
+    clipped = np.clip(wrong, tiny, almost)
+    return posteriors.assign(posterior=1 - wrong, log_odds=np.log1p(-clipped) - np.log(clipped))
 
 
 def fit_to_posteriors(posteriors: pd.DataFrame, prior_correct: float) -> Chain:
@@ -182,4 +185,6 @@ def _forward_backward(chain: Chain, likelihood: Floats, is_line: npt.NDArray[np.
         backward[:, step] = np.where(goes_on[:, None], ahead @ chain.transition.T, 1.0)
         transitions += forward[goes_on, step].T @ ahead[goes_on] * chain.transition
     total = float(np.log(scale[is_line]).sum())
-    return _Smoothed(forward * backward * is_line[:, :, None], transitions, total)
+    states = forward * backward
+    states /= states.sum(2, keepdims=True)  # 1 but for rounding
+    return _Smoothed(states * is_line[:, :, None], transitions, total)

@@ -1,14 +1,16 @@
-"""Tasks of any crowd that were shown together: found by who judged them, and smoothed where that pays.
+"""Tasks of any crowd that were shown together: found by who judged them, and smoothed where gold proves that it pays.
 
 Tasks that exactly the same annotators judged (two or more of them, the same number of times), and whose names differ in
 their last number alone, are taken for a batch: the lines of a program, the questions of a page. A batch has 2 to 100
-tasks and stands in the order of those numbers. In some crowds the truths within a batch hang together, in others they
-do not, so the chain of `line_chain`, learned on the batches, has to prove itself against independent tasks:
+tasks and stands in the order of those numbers. In some crowds the truths within a batch hang together. In others it is
+the annotators who do (one gives a whole page the same answer), which the labels alone cannot tell apart from the first.
+So the chain of `line_chain`, learned on the batches, is used only where both of these hold:
 
     log P(verdicts | chain) - log P(verdicts | independent) > 10 nats, over 30 batches or more, and
-    sum_{l of known truth} log q_l(chain) - log q_l(independent) >= 0.
+    sum_{l of known truth} log P(truth of l | chain) - log P(truth of l | independent) > 2 nats.
 
-On simulated sets without any such structure the first difference stayed under 8 nats.
+Known truths are a design and tell nothing of the tasks beside them: in a batch that holds other tasks too, their
+verdicts are left out when the chain is learned and when their neighbours are judged.
 
 Notation: `N` tasks, `n` of them in batches. Class 1 plays the part of a wrong line.
 
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from crlhf.rewards.line_chain import Chain, chain_posteriors, fit_chain, fit_independent, log_likelihood
+from crlhf.rewards.line_chain import WRONG, Chain, fit_chain, fit_independent, log_likelihood, wrong_posteriors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Bools = npt.NDArray[np.bool_]
 
-LARGEST, FEWEST, WORTH = 100, 30, 10.0
+LARGEST, FEWEST = 100, 30
+WORTH, KNOWN_WORTH = 10.0, 2.0  # nats
 _FITTED_BATCHES, _BLOCK = 2_000, 50_000  # batches that the chain is learned on; tasks smoothed at once
-_CERTAIN = 40.0  # log-odds of a task of known truth
 _DIGITS = "0123456789"
 
 
@@ -62,8 +64,8 @@ class TaskSmoothing(NamedTuple):
     Attributes:
         probability: (N,) P(class 1); tasks outside batches as they were.
         n_batches: batches found, used or not.
-        gain: nats by which the chain explains the verdicts better than independent tasks.
-        known_gain: the same for the truth of tasks of known truth, each from its verdicts and its neighbours' alone.
+        gain: nats by which the chain explains the verdicts better than independent tasks, on 2000 batches at most.
+        known_gain: nats by which it tells the known truths better.
         is_used: False: the chain did not prove itself and `probability` is that of independent tasks.
     """
 
@@ -101,27 +103,29 @@ def smooth(batches: Batches, evidence: Floats, is_one: npt.NDArray[np.int8], pri
         prior_one: P(class 1) before any verdict.
 
     Returns:
-        Probabilities. A task of known truth tells its neighbours its truth, but has itself the probability that the
-        verdicts give. Batches of known truth alone, which are a design, teach the chain nothing.
+        Probabilities; a task of known truth has the one that verdicts give it. Without any known truth in a batch
+        nothing is smoothed.
     """
-    from scipy.special import expit
+    from scipy.special import expit, logit
 
     alone = expit(np.log(prior_one / (1 - prior_one)) + evidence)
     known = is_one >= 0
     n_known = np.bincount(batches.batch, known[batches.place], minlength=batches.n_batches)
-    open_batches = batches.only(n_known < np.bincount(batches.batch, minlength=batches.n_batches))
-    told = np.where(known, np.where(is_one == 1, _CERTAIN, -_CERTAIN), evidence)
-    if open_batches.n_batches < FEWEST:
+    is_open = n_known < np.bincount(batches.batch, minlength=batches.n_batches)
+    if is_open.sum() < FEWEST or not n_known.any():
         return TaskSmoothing(alone, batches.n_batches, 0.0, 0.0, False)
-    chain, independent, gain = _learn(open_batches, told, 1 - prior_one)
-    smoothed = _posteriors(chain, batches, evidence, alone)
+    hidden = np.zeros(len(evidence), bool)
+    hidden[batches.only(is_open).place] = True
+    hidden &= known
+    seen = np.where(hidden, 0.0, evidence)
+    chain, independent, gain = _learn(batches.only(is_open), seen, 1 - prior_one)
+    smoothed = _posteriors(chain, batches, seen, alone)
+    smoothed[hidden] = expit(logit(smoothed[hidden]) + evidence[hidden])  # their neighbours, then their own verdicts
     inside = batches.place[known[batches.place]]
-    without = _posteriors(independent, batches.only(n_known > 0), evidence, alone)
-    known_gain = _log_probability(smoothed, is_one, inside) - _log_probability(without, is_one, inside)
-    if gain <= WORTH or known_gain < 0:
-        return TaskSmoothing(alone, batches.n_batches, gain, known_gain, False)
-    informed = _posteriors(chain, open_batches, told, smoothed)
-    return TaskSmoothing(np.where(known, smoothed, informed), batches.n_batches, gain, known_gain, True)
+    apart = expit(logit(independent.start[WRONG]) + evidence)
+    known_gain = _log_probability(smoothed, is_one, inside) - _log_probability(apart, is_one, inside)
+    is_used = gain > WORTH and known_gain > KNOWN_WORTH
+    return TaskSmoothing(smoothed if is_used else alone, batches.n_batches, gain, known_gain, is_used)
 
 
 def _learn(batches: Batches, evidence: Floats, prior_zero: float) -> tuple[Chain, Chain, float]:
@@ -130,16 +134,16 @@ def _learn(batches: Batches, evidence: Floats, prior_zero: float) -> tuple[Chain
     some = batches.only(np.arange(batches.n_batches) % step == 0)
     of_zero = -evidence[some.place]
     chain = fit_chain(of_zero, some.batch, prior_zero)
-    alone = fit_independent(of_zero, prior_zero)
-    gain = log_likelihood(chain, of_zero, some.batch) - log_likelihood(alone, of_zero, some.batch)
-    return chain, alone, gain * batches.n_batches / max(some.n_batches, 1)
+    apart = fit_independent(of_zero, prior_zero)
+    gain = log_likelihood(chain, of_zero, some.batch) - log_likelihood(apart, of_zero, some.batch)
+    return chain, apart, gain
 
 
 def _posteriors(chain: Chain, batches: Batches, evidence: Floats, otherwise: Floats) -> Floats:
     """(N,) P(class 1) under the chain for tasks in batches, `otherwise` for the others."""
     found = otherwise.copy()
     for block in _blocks(batches):
-        found[block.place] = 1 - chain_posteriors(chain, -evidence[block.place], block.batch)
+        found[block.place] = wrong_posteriors(chain, -evidence[block.place], block.batch)
     return found
 
 

@@ -65,7 +65,7 @@ def aggregate_tables(
 ) -> tuple[Aggregated, list[str]]:
     """`crlhf.reliability.aggregate_labels`, then `crlhf.rewards.smooth` on tasks that were shown together.
 
-    The majority stays the plain share of labels. Returns what was found and remarks for a person.
+    The majority is left as it is: a baseline. Returns what was found and remarks for a person.
     """
     import pandas as pd
 
@@ -82,9 +82,9 @@ def aggregate_tables(
         return found, []
     posteriors = found.posteriors.assign(probability=smoothed.probability)
     remark = (
-        f"{len(batches.place)} tasks stand in {smoothed.n_batches} batches, each by the same workers, and truths "
-        f"within a batch hang together (by {smoothed.gain:.0f} nats): each task is judged in the light of its batch. "
-        "--tasks independent takes each one alone."
+        f"{len(batches.place)} tasks stand in {smoothed.n_batches} batches, each by the same workers; gold says that "
+        f"truths within a batch hang together (by {smoothed.known_gain:.0f} nats), so each task is judged in the light "
+        "of its batch. --tasks independent takes each one alone."
     )
     return found._replace(posteriors=posteriors), [remark]
 

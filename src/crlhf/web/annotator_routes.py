@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any
 
-from fastapi import Form, Path
+from fastapi import Form, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from crlhf.web import assignment, people, privacy, progress
@@ -17,6 +17,8 @@ from crlhf.web.page import Page
 from crlhf.web.refusals import RefusedError
 
 routes = Routes()
+_SHUT = "This link was used already, has expired, or is not whole. Ask for a new one."
+_BROWSER_S = 3600.0
 _JSON: Responses = {200: {"content": {"application/json": {}}}}
 
 
@@ -39,22 +41,29 @@ def front(page: PageHere) -> HTMLResponse:
 
 
 @routes.add("GET", "/join/{token}", Access.PUBLIC, limit="join")
-def invitation(page: PageHere, token: Annotated[str, Path(max_length=200)]) -> HTMLResponse:
-    """The door: looking uses nothing up, so that link previews do no harm."""
+def invitation(page: PageHere, request: Request, token: Annotated[str, Path(max_length=200)]) -> HTMLResponse:
+    """The door: looking uses nothing up, so that link previews do no harm.
+
+    The browser gets a secret of its own, with which it may send the form again when the answer is lost on the way.
+    """
+    browser = request.cookies.get(page.cookie("browser"), "")
     with page.database.read() as connection:
-        is_open = people.is_open_invitation(connection, token, page.clock())
+        is_open = people.is_open_invitation(connection, token, page.clock(), browser)
     if not is_open:
-        raise RefusedError(404, "This link was used already, has expired, or is not whole. Ask for a new one.")
-    return HTMLResponse(page.draw("join", token=token))
+        raise RefusedError(404, _SHUT)
+    answer = HTMLResponse(page.draw("join", token=token))
+    if not browser:
+        set_session(page, answer, "browser", secrets.token_urlsafe(32), _BROWSER_S)
+    return answer
 
 
 @routes.add("POST", "/join", Access.PUBLIC, limit="join", redirects=True)
-def join(page: PageHere, form: Annotated[JoinForm, Form()]) -> Response:
-    """Use the invitation up and open a session."""
+def join(page: PageHere, request: Request, form: Annotated[JoinForm, Form()]) -> Response:
+    """Use the invitation up and open a session; the same browser may ask again."""
     with page.database.write() as connection:
-        session = people.join(connection, form.token, page.clock())
+        session = people.join(connection, form.token, page.clock(), request.cookies.get(page.cookie("browser"), ""))
     if session is None:
-        raise RefusedError(404, "This link was used already, has expired, or is not whole. Ask for a new one.")
+        raise RefusedError(404, _SHUT)
     answer = see("/task")
     set_session(page, answer, "annotator", session, people.ANNOTATOR_SESSION_S)
     return answer

@@ -88,9 +88,9 @@ def _new_link(connection: Connection, annotator_id: str, now: float, actor: str)
     return Invitation(annotator_id, token)
 
 
-def is_open_invitation(connection: Connection, token: str, now: float) -> bool:
-    """Whether the link would still let someone in; looking uses nothing up."""
-    return _open_invitation(connection, token, now) is not None
+def is_open_invitation(connection: Connection, token: str, now: float, browser: str = "") -> bool:
+    """Whether the link would still let this browser in; looking uses nothing up."""
+    return _open_invitation(connection, token, now) is not None or _is_in(connection, token, browser, now)
 
 
 def _open_invitation(connection: Connection, token: str, now: float) -> str | None:
@@ -103,22 +103,40 @@ def _open_invitation(connection: Connection, token: str, now: float) -> str | No
     return connection.scalar(query)
 
 
-def join(connection: Connection, token: str, now: float) -> str | None:
-    """Use an invitation up and open a session: the session's token, or None when the link lets nobody in."""
+def join(connection: Connection, token: str, now: float, browser: str = "") -> str | None:
+    """Use an invitation up and open a session: the session's token, or None when the link lets nobody in.
+
+    Args:
+        connection: of a write transaction.
+        token: the link's.
+        now: the time.
+        browser: a secret that the browser got with the invitation. Who sends it again, because the answer was lost on
+            the way, gets the same session again; without one there is a single try.
+    """
     annotator_id = _open_invitation(connection, token, now)
     if annotator_id is None:
-        return None
+        return _session_token(token, browser) if _is_in(connection, token, browser, now) else None
     is_this = invitations.c.token_sha256 == token_sha256(token)
     connection.execute(update(invitations).where(is_this).values(used_at=now))
     me = annotators.c.annotator_id == annotator_id
     connection.execute(update(annotators).where(me).values(state="active"))
     connection.execute(update(annotators).where(me, annotators.c.joined_at.is_(None)).values(joined_at=now))
     audit.note(connection, now, annotator_id, "join", annotator_id)
-    return _open_session(connection, "annotator", annotator_id, now + ANNOTATOR_SESSION_S)
+    session = _session_token(token, browser or secrets.token_urlsafe(32))
+    return _open_session(connection, session, "annotator", annotator_id, now + ANNOTATOR_SESSION_S)
 
 
-def _open_session(connection: Connection, role: str, subject: str, expires_at: float) -> str:
-    token = secrets.token_urlsafe(32)
+def _session_token(token: str, browser: str) -> str:
+    """The session that an invitation opens in a browser: HMAC-SHA256, so that it needs both secrets."""
+    return hmac.new(browser.encode(), b"session " + token.encode(), "sha256").hexdigest()
+
+
+def _is_in(connection: Connection, token: str, browser: str, now: float) -> bool:
+    """Whether this browser joined with this link, and its session still stands."""
+    return bool(browser) and annotator_of(connection, _session_token(token, browser), now) is not None
+
+
+def _open_session(connection: Connection, token: str, role: str, subject: str, expires_at: float) -> str:
     row = {"token_sha256": token_sha256(token), "role": role, "subject": subject, "expires_at": expires_at}
     connection.execute(insert(sessions), row)
     return token
@@ -238,7 +256,7 @@ def sign_in(connection: Connection, name: str, key: str, now: float) -> str | No
         audit.note(connection, now, "nobody", "sign-in refused")
         return None
     audit.note(connection, now, f"operator:{name}", "sign-in")
-    return _open_session(connection, "operator", name, now + OPERATOR_SESSION_S)
+    return _open_session(connection, secrets.token_urlsafe(32), "operator", name, now + OPERATOR_SESSION_S)
 
 
 def practise(
