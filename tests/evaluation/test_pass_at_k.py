@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crlhf.evaluation.pass_at_k import PassCount, count_passes, mean_pass_at_k, pass_at_k, pass_at_k_per_problem
+from crlhf.evaluation.pass_at_k import PassCount, count_passes, pass_at_k, pass_at_k_per_problem
 
 VECTORS = [
     (200, 0, 100, 0.0),
@@ -46,23 +46,13 @@ def test_more_samples_than_there_are_is_refused():
     with pytest.raises(ValueError, match="pass@10 cannot be estimated from 5 samples"):
         pass_at_k(5, 0, 10)
     with pytest.raises(ValueError, match="pass@3"):
-        mean_pass_at_k([(5, 1), (2, 1)], 3)
+        pass_at_k_per_problem([(5, 1), (2, 1)], 3)
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(5, 6, 1), (5, -1, 1), (5, 2, 0)])
 def test_impossible_counts_are_refused(n, c, k):
     with pytest.raises(ValueError, match="must"):
         pass_at_k(n, c, k)
-
-
-def test_problems_weigh_the_same_whatever_their_n():
-    # 1/2 and 10/10: mean of problems 0.75, not 11/12 of the samples
-    assert mean_pass_at_k([(2, 1), (10, 10)], 1) == 0.75
-
-
-def test_no_problems_have_no_score():
-    with pytest.raises(ValueError, match="no problems"):
-        mean_pass_at_k([], 1)
 
 
 def test_samples_are_counted_by_problem_in_order_of_appearance():

@@ -142,7 +142,7 @@ def test_both_pages_tell_the_scores_with_intervals_subset_and_protocol(findings,
         for text in ("50.0", "62.5", "[25.0, 75.0]", "+12.5", "[-6.2, +31.2]", "first 16 of 164", "humaneval/p-v1"):
             assert text in page, text
         assert "The crowd of this run was simulated" in page
-        assert "35.0 points cannot be seen" in page
+        assert "35.0 points is found in less than four of five such runs" in page
         assert "line_out_of_range 2" in page
         assert "aligned score rmse 0.070" in page
         assert "with original" in page

@@ -2,14 +2,12 @@
 
 import os
 import pty
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 from click.testing import CliRunner
 
@@ -20,10 +18,9 @@ from crlhf.stages.any_policy import PolicyRequest
 from crlhf.stages.runner import execute
 from crlhf.stages.trial import Settings, ask, open_policy
 from crlhf.store import Store
-from tests.tiny_policy import build_model, build_tiny_policy, build_tokenizer
+from tests.tiny_policy import build_model, build_tokenizer
 
 ROOT = Path(__file__).parents[2]
-CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<me>{% endif %}"
 # The policy goes on in a comment, so that a text of one line cannot change what the program does.
 HEADER = {"prompt": "def f():\n    return 1\n#", "kind": "header", "source": "humaneval", "split": "test"}
 
@@ -34,27 +31,12 @@ def problem(problem_id, test, **more):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A place with the policies `tiny`, `talker` (with a chat template) and `tuned` (an adapter of tiny)."""
-    from peft import LoraConfig, get_peft_model
-
-    home = tmp_path_factory.mktemp("trial")
-    build_tiny_policy(home / "tiny")
-    shutil.copytree(home / "tiny", home / "talker")
-    (home / "talker/chat_template.jinja").write_text(CHAT)
-    torch.manual_seed(1)
-    adapted = get_peft_model(build_model(build_tokenizer()), LoraConfig(init_lora_weights=False, r=8, lora_alpha=64))
-    adapted.save_pretrained(home / "tuned")
-    return home
-
-
-@pytest.fixture(scope="module")
-def project(folder):
+def project(policies):
     """A project whose base policy is `tiny` and whose round r1 has not been run."""
-    root = folder / "project"
+    root = policies / "project"
     root.mkdir()
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["base_policy"] = {"name": "tiny", "source": "path", "location": str(folder / "tiny")}
+    values["base_policy"] = {"name": "tiny", "source": "path", "location": str(policies / "tiny")}
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     rows = [
         problem("humaneval/0", "assert f() == 1"),
@@ -66,9 +48,9 @@ def project(folder):
 
 
 @pytest.fixture(autouse=True)
-def environment(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("CRLHF_CACHE", str(folder / "cache"))
+def environment(policies, monkeypatch):
+    monkeypatch.chdir(policies)
+    monkeypatch.setenv("CRLHF_CACHE", str(policies / "cache"))
     monkeypatch.setenv("CRLHF_TRACKING", "off")
 
 
@@ -111,8 +93,8 @@ def test_an_answer_ends_before_a_stop_string():
     assert cut.rstrip("\n") == whole[: whole.index(stop)].rstrip("\n")
 
 
-def test_an_answer_is_told_piece_by_piece_and_no_piece_is_taken_back(folder):
-    policy = open_policy(PolicyRequest(str(folder / "tiny")), print)
+def test_an_answer_is_told_piece_by_piece_and_no_piece_is_taken_back(policies):
+    policy = open_policy(PolicyRequest(str(policies / "tiny")), print)
     n_pieces = 0
     for seed in range(40):  # a random policy writes bytes that are no character, or begin one
         settings = Settings(temperature=1.0, max_new_tokens=24, seed=seed, stops=("\n\n", "return", "e"))
@@ -220,11 +202,11 @@ def test_standard_input_that_is_not_utf8_is_said_to_be_so():
     assert "standard input: not UTF-8" in str(run("--policy", "tiny", "--prompt", "-", given=b"\xff\xfe").exception)
 
 
-def test_on_a_terminal_prompts_are_asked_for_and_a_bad_one_ends_nothing(folder):
+def test_on_a_terminal_prompts_are_asked_for_and_a_bad_one_ends_nothing(policies):
     parent, child = pty.openpty()
     command = [sys.executable, "-m", "crlhf", "generate", "--policy", "tiny", "--max-new-tokens", "12"]
     with subprocess.Popen(
-        command, cwd=folder, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command, cwd=policies, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     ) as process:  # fmt: skip
         os.close(child)

@@ -46,18 +46,6 @@ def pass_at_k_per_problem(counts: Iterable[tuple[int, int]], k: int) -> list[flo
     return [pass_at_k(n, c, k) for n, c in counts]
 
 
-def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
-    """Mean over problems of `pass_at_k(n, c, k)`; problems weigh the same whatever their n.
-
-    Raises:
-        ValueError: there is no problem, or one of them has n < k.
-    """
-    values = pass_at_k_per_problem(counts, k)
-    if not values:
-        raise ValueError("pass@k of no problems is not defined")
-    return float(np.mean(values))
-
-
 def count_passes(problem_ids: Sequence[str], passed: Sequence[bool]) -> dict[str, PassCount]:
     """n and c of each problem, in the order in which problems first appear.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = ("engine", "dtype", "temperature", "top_p", "max_new_tokens")
 _LISTED = 40  # problems of a list that are printed
+_SIGNIFICANCE = 0.05
 
 
 def compare_files(first: Path, second: Path, ks: Sequence[int]) -> list[str]:
@@ -86,8 +87,7 @@ def _warnings(a: Results, b: Results) -> list[str]:
 
 def _verdict(found: Comparison, k: int) -> list[str]:
     value, low, high = found.difference
-    seen = "no evidence of a difference" if low <= 0 <= high else "a difference"
-    lines = [f"  B - A {100 * value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]: {seen}"]
+    lines = [f"  B - A {100 * value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]: {_seen(found)}"]
     if k == 1:
         test = (
             f"McNemar, exact: p = {found.mcnemar_p:.3g}"
@@ -96,10 +96,20 @@ def _verdict(found: Comparison, k: int) -> list[str]:
         )
         lines.append(f"  {found.n_gained} problems better in B, {found.n_lost} worse; {test}")
     lines.append(
-        f"  a difference below {100 * found.minimum_detectable_difference:.1f} points cannot be seen with this n "
-        f"({found.assumption})"
+        f"  with this n a difference of {100 * found.minimum_detectable_difference:.1f} points is found four times "
+        f"in five, a smaller one less often ({found.assumption})"
     )
     return lines
+
+
+def _seen(found: Comparison) -> str:
+    """What interval and test say together; on few problems the bootstrap's interval is the less careful of the two."""
+    _, low, high = found.difference
+    if low <= 0 <= high:
+        return "no evidence of a difference"
+    if found.mcnemar_p is not None and found.mcnemar_p >= _SIGNIFICANCE:
+        return "too few problems changed to call it a difference"
+    return "a difference"
 
 
 def _flipped(a: Results, b: Results) -> list[str]:

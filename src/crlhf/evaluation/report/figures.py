@@ -73,7 +73,8 @@ def draw_figures(
         ),
         _save(
             "calibration",
-            "Calibration on held-out honeypots, with 95 % intervals: on the diagonal, probabilities are what they say",
+            "Calibration on held-out honeypots, each line judged by its own verdicts, with 95 % intervals: on the "
+            "diagonal, probabilities are what they say",
             draw_calibration(calibration_bins),
         ),
         _save("rewards", "Aligned scores and rewards of the annotated completions", draw_rewards(rewards)),

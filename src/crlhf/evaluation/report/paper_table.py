@@ -22,7 +22,7 @@ class Pair(NamedTuple):
         n_samples: the fewest samples of a problem, on either side.
         temperature: at which both were sampled; None when it is not known.
         note: what else the difference's cell says: McNemar's p, problems gained and lost.
-        detectable: a difference below it cannot be seen with this n; None for a mean over models.
+        detectable: a difference below it is found in less than four of five such runs; None for a mean over models.
     """
 
     model: str
@@ -92,7 +92,8 @@ def power_note(pairs: Sequence[Pair]) -> list[str]:
         least, most = f"{min(points):.1f}", f"{max(points):.1f}"
         said = most if least == most else f"{least} (by model up to {most})"
         lines.append(
-            f"With {problems} of {benchmark}, at pass@{k}, a difference below about {said} points cannot be seen."
+            f"With {problems} of {benchmark}, at pass@{k}, a difference below about {said} points is found in less "
+            "than four of five such runs."
         )
     return lines
 
