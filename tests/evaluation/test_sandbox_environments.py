@@ -93,7 +93,9 @@ def test_less_is_named_warned_of_once_and_still_holds(case):
 def test_the_same_holds_for_a_user_of_no_rights(case):
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("becoming another user takes root and setpriv")
-    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
+    # An own user for each run: a hostile program may kill whatever else its user runs.
+    user = str(100_000 + os.getpid() % 50_000)
+    nobody = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         before = [*nobody, "env", f"TMPDIR={folder}", f"HOME={folder}"]
