@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,7 @@ def _opened(root: Path, url: str | None, *, must_exist: bool = True) -> Iterator
 @click.pass_obj
 def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy: str, url: str | None) -> None:
     """Serve the annotation page until Ctrl-C; docs/page.md says how to put it on the internet."""
+    import signal
     import socket
 
     import uvicorn
@@ -96,7 +97,9 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
             timeout_graceful_shutdown=5,
         )
         settle()
-        uvicorn.Server(config).run(sockets=[listener])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):  # uvicorn ends what is open, then raises the signal again
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 @click.command()
