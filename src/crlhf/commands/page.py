@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,6 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
     with _opened(root, url, must_exist=False) as database:
         page = Page(database, settings_of(params, public_url, address), sources(root))
         page.refresh()
-        click.echo(f"The page is at {public_url or address}; invite people with `crlhf page invite`.")
         config = uvicorn.Config(
             create_app(page),
             log_level="warning",
@@ -96,10 +95,15 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
             forwarded_allow_ips=trust_proxy,
             timeout_graceful_shutdown=5,
         )
+        server = uvicorn.Server(config)
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # before it runs too, and when uvicorn raises them again at its end
+            signal.signal(number, server.handle_exit)
         settle()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with suppress(KeyboardInterrupt):  # uvicorn ends what is open, then raises the signal again
-            uvicorn.Server(config).run(sockets=[listener])
+        click.echo(f"The page is at {public_url or address}; invite people with `crlhf page invite`.")
+        server.run(sockets=[listener])
 
 
 @click.command()
