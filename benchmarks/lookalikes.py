@@ -2,6 +2,7 @@
 
     python benchmarks/lookalikes.py --crowd-kit DIR [--seeds 5]     # DIR as in benchmarks/aggregation.py
     python benchmarks/lookalikes.py --crowd-kit DIR --page 20 --clustering 0.0 0.1 0.3
+    python benchmarks/lookalikes.py --crowd-kit DIR --page 20 --one-answer 0.3
 
 Nothing here is a public data set: only sizes, class balance and difficulty are like theirs. Tasks have two hidden
 dimensions, of which one is the truth with noise and the other misleads; annotators weigh both and have a bias; 12 % are
@@ -9,7 +10,8 @@ spammers and 3 % adversaries (the model of Welinder et al. 2010, "The Multidimen
 hang together on hard tasks, which no aggregation method here assumes. One task in ten is gold.
 
 With `--page` tasks are shown in pages, each to the same annotators, and `--clustering` is the correlation of the truths
-within a page (beta-binomial): at 0 a method that looks at a whole page has nothing to gain and something to lose.
+within a page (beta-binomial): at 0 a method that looks at a whole page has nothing to gain and something to lose. With
+`--one-answer` annotators give that share of their pages the same answer throughout, which looks like clustering.
 """
 
 from __future__ import annotations
@@ -49,12 +51,20 @@ SHAPES = {
 METHODS = ("dawid_skene", "one_coin_dawid_skene", "honeypot_beta")
 
 
-def draw(shape: Shape, seed: int, page: int = 1, clustering: float = 0.0) -> Data:
+class Pages(NamedTuple):
+    """Tasks shown together, correlation of their truths, and share of an annotator's pages that get one answer."""
+
+    size: int = 1
+    clustering: float = 0.0
+    one_answer: float = 0.0
+
+
+def draw(shape: Shape, seed: int, pages: Pages) -> Data:
     rng = np.random.default_rng([seed, shape.tasks])
-    on_page = np.arange(shape.tasks) // page
+    on_page = np.arange(shape.tasks) // pages.size
     share = np.full(on_page[-1] + 1, shape.share)
-    if clustering > 0:
-        counts = (1 - clustering) / clustering
+    if pages.clustering > 0:
+        counts = (1 - pages.clustering) / pages.clustering
         share = rng.beta(counts * shape.share, counts * (1 - shape.share), len(share))
     truth = (rng.random(shape.tasks) < share[on_page]).astype(np.int8)
     noise = shape.difficulty * rng.normal(size=(2, shape.tasks))
@@ -69,6 +79,10 @@ def draw(shape: Shape, seed: int, page: int = 1, clustering: float = 0.0) -> Dat
     order = np.argsort(-(activity + rng.gumbel(size=(len(share), shape.annotators))), 1)[on_page]
     worker, task = order[:, : shape.per_task].ravel(), np.repeat(np.arange(shape.tasks), shape.per_task)
     says_one = rng.random(len(task)) < expit((hidden[task] * weights[worker]).sum(1) + bias[worker])
+    if pages.one_answer > 0:
+        lazy, answer = rng.random((2, len(share), shape.annotators))
+        on = (on_page[task], worker)
+        says_one = np.where(lazy[on] < pages.one_answer, answer[on] < shape.share, says_one)
     gold = np.sort(rng.permutation(shape.tasks)[: max(2, shape.tasks // 10)])
     table = pd.DataFrame({"task": task, "worker": worker, "label": says_one.astype(np.int8)})
     return Data(table, pd.Series(truth)[gold], truth)
@@ -88,6 +102,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--page", type=int, default=1, help="tasks shown together, to the same annotators")
     parser.add_argument("--clustering", type=float, nargs="+", default=[0.0], help="of the truths on a page")
+    parser.add_argument("--one-answer", type=float, default=0.0, help="share of pages that get a single answer")
     args = parser.parse_args()
     if not args.crowd_kit:
         print("nothing to compare with: name the folder of crowd-kit with --crowd-kit")
@@ -95,12 +110,13 @@ def main() -> None:
     sys.path.append(args.crowd_kit)
     warnings.filterwarnings("ignore")
     for clustering in args.clustering:
-        compare(args.seeds, args.page, clustering)
+        compare(args.seeds, Pages(args.page, clustering, args.one_answer))
 
 
-def compare(seeds: int, page: int, clustering: float) -> None:
+def compare(seeds: int, pages: Pages) -> None:
     """Print the table of one kind of pages."""
-    shown = "" if page == 1 else f"; {page} tasks a page, clustering {clustering}"
+    shown = f"; {pages.size} tasks a page, clustering {pages.clustering}, one answer {pages.one_answer}"
+    shown = "" if pages == Pages() else shown
     print(f"\nsimulated look-alikes, mean of {seeds} seeds: accuracy / log-loss{shown}")
     names = (*METHODS, "crlhf aggregate")
     print(f"{'':34s}{'crowd-kit, gold':>18s}" + "".join(f"{name:>24s}" for name in names))
@@ -108,7 +124,7 @@ def compare(seeds: int, page: int, clustering: float) -> None:
     for name, shape in SHAPES.items():
         found = []
         for seed in range(seeds):
-            data = draw(shape, seed, page, clustering)
+            data = draw(shape, seed, pages)
             posteriors = [crowd_kit(data, "DawidSkene", True), *(ours(data, method) for method in METHODS), door(data)]
             found.append([measures(p, data) for p in posteriors])
         mean = np.mean(found, 0)  # (methods, 2)

@@ -1,44 +1,58 @@
 import numpy as np
 import pytest
-from scipy.optimize import brentq
-from scipy.special import expit, logit
 
 from crlhf.reliability.base_rate import base_rate
 from crlhf.reliability.labels import sparse_labels
-from crlhf.reliability.verdicts import OK, UNKNOWN
-
-WEIGHTS = np.array([[-1.0, 2.0], [-0.5, 0.3]])
+from crlhf.reliability.verdicts import OK, UNKNOWN, WRONG
 
 
-def draw(n, seed):
-    rng = np.random.default_rng(seed)
-    line, annotator = np.repeat(np.arange(n), 2), np.tile([0, 1], n)
-    return sparse_labels(line, annotator, rng.random(2 * n) < 0.3, 2, np.full(n, UNKNOWN, np.int8))
+def labels_of(rows):
+    """Rows of truth, verdicts `ok` and verdicts `wrong`; one annotator each."""
+    line, annotator, is_wrong = [], [], []
+    for number, (_, n_ok, n_wrong) in enumerate(rows):
+        line += [number] * (n_ok + n_wrong)
+        annotator += range(n_ok + n_wrong)
+        is_wrong += [False] * n_ok + [True] * n_wrong
+    truth = np.array([row[0] for row in rows], np.int8)
+    return sparse_labels(np.array(line), np.array(annotator), np.array(is_wrong, bool), 10, truth)
 
 
-def test_it_is_the_root_of_its_equation():
-    labels = draw(500, 0)
-    evidence = labels.matrix @ WEIGHTS.ravel()
-
-    def gap(rate):  # two pseudo-lines at 1/2
-        return rate - (expit(logit(rate) + evidence).sum() + 1) / 502
-
-    assert base_rate(labels, WEIGHTS) == pytest.approx(brentq(gap, 0.01, 0.99), abs=1e-4)
+def test_it_is_the_mark_rate_freed_of_misses_and_false_alarms():
+    # Sensitivity 6 / 10 and false alarms 1 / 10 on honeypots; 4 of 20 verdicts on other lines are marks.
+    labels = labels_of([(WRONG, 4, 6), (OK, 9, 1), (UNKNOWN, 8, 2), (UNKNOWN, 8, 2)])
+    assert base_rate(labels) == pytest.approx((0.2 - 0.1) / (0.6 - 0.1))
 
 
-def test_honeypots_do_not_count_and_without_other_lines_it_is_a_half():
-    labels = draw(500, 1)
-    mixed = labels.with_truth(np.where(np.arange(500) < 100, OK, UNKNOWN).astype(np.int8))
-    free = draw(500, 1)._replace(matrix=labels.matrix[100:], truth=labels.truth[100:])
-    assert base_rate(mixed, WEIGHTS) == base_rate(free, WEIGHTS)
-    assert base_rate(labels.with_truth(np.full(500, OK, np.int8)), WEIGHTS) == 0.5
+def test_the_number_of_honeypots_of_either_kind_has_no_part_in_it():
+    once = [(WRONG, 4, 6), (OK, 9, 1), (UNKNOWN, 7, 3)]
+    assert base_rate(labels_of(once + once[:1] * 9)) == pytest.approx(base_rate(labels_of(once)))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(UNKNOWN, 3, 2)],
+        [(WRONG, 1, 4), (UNKNOWN, 3, 2)],
+        [(OK, 4, 1), (UNKNOWN, 3, 2)],
+        [(WRONG, 1, 4), (OK, 4, 1)],
+        [(WRONG, 3, 2), (OK, 3, 2), (UNKNOWN, 3, 2)],
+        [(WRONG, 4, 1), (OK, 1, 4), (UNKNOWN, 3, 2)],
+    ],
+    ids=["no honeypot", "wrong ones only", "correct ones only", "no other line", "coin flippers", "adversaries"],
+)
+def test_where_it_cannot_be_told_it_is_a_half(rows):
+    assert base_rate(labels_of(rows)) == 0.5
+
+
+def test_a_mark_rate_below_that_of_false_alarms_gives_the_least_rate():
+    assert base_rate(labels_of([(WRONG, 1, 4), (OK, 4, 1), (UNKNOWN, 9, 0)])) == 0.005
 
 
 def test_a_rate_is_recovered():
     rng = np.random.default_rng(2)
-    is_wrong = rng.random(20_000) < 0.12
-    line, annotator = np.repeat(np.arange(20_000), 3), np.tile(np.arange(3), 20_000)
-    says_wrong = rng.random(60_000) < np.where(is_wrong[line], 0.8, 0.1)
-    labels = sparse_labels(line, annotator, says_wrong, 3, np.full(20_000, UNKNOWN, np.int8))
-    weights = np.tile([np.log(0.2 / 0.9), np.log(0.8 / 0.1)], (3, 1))
-    assert base_rate(labels, weights) == pytest.approx(is_wrong.mean(), abs=0.006)  # two standard errors
+    is_wrong = rng.random(22_000) < np.where(np.arange(22_000) < 2000, 0.6, 0.12)
+    line, annotator = np.repeat(np.arange(22_000), 3), np.tile(np.arange(3), 22_000)
+    says_wrong = rng.random(66_000) < np.where(is_wrong[line], 0.8, 0.1)
+    truth = np.where(np.arange(22_000) < 2000, np.where(is_wrong, WRONG, OK), UNKNOWN).astype(np.int8)
+    # Standard error: that of the mark rate and of the false alarms, 0.002 and 0.006, over S + C - 1 = 0.7.
+    assert base_rate(sparse_labels(line, annotator, says_wrong, 3, truth)) == pytest.approx(0.12, abs=0.018)

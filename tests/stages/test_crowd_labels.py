@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from crlhf.crowd.generators import generate
-from crlhf.errors import InputError, MissingInputError
+from crlhf.errors import InputError, MissingInputError, ParamsError
 from crlhf.reliability import aggregate_labels
 from crlhf.stages.crowd_labels import aggregate_files
 
@@ -64,7 +64,7 @@ def test_a_bad_file_is_named_with_row_and_rule_and_nothing_is_written(tmp_path, 
 def test_a_missing_file_and_an_unknown_method_are_named(tmp_path):
     with pytest.raises(MissingInputError, match=r"none\.csv: no such file"):
         aggregate_files(tmp_path / "none.csv", None, "dawid_skene", tmp_path / "out")
-    with pytest.raises(InputError, match="choose one of dawid_skene"):
+    with pytest.raises(ParamsError, match="method 'mean' is unknown; choose one of dawid_skene"):
         aggregate_files(write(tmp_path, "l.csv", LABELS), None, "mean", tmp_path / "out")
     bad_gold = write(tmp_path, "gold.csv", "task,label\n01,1\n01,1\n")
     with pytest.raises(InputError, match=r"gold\.csv: row 2: task '01' is listed twice"):
@@ -79,6 +79,12 @@ def test_a_byte_order_mark_windows_lines_repeated_labels_and_unknown_gold_are_re
     assert "1 of 2 gold tasks have no label and are ignored, 'zz' first." in said
     posteriors = pd.read_csv(tmp_path / "out" / "posteriors.csv")
     assert posteriors["task"].tolist() == ["a", "b"]
+
+
+def test_blank_lines_are_no_rows(tmp_path):
+    labels = write(tmp_path, "l.csv", "\n\ntask,worker,label\n\na,w1,1\n\nb,w1,0\n\n")
+    aggregate_files(labels, None, "dawid_skene", tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "posteriors.csv")["task"].tolist() == ["a", "b"]
 
 
 def test_a_file_with_a_header_only_gives_tables_with_a_header_only(tmp_path):

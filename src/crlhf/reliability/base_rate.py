@@ -1,9 +1,12 @@
-"""The share of wrong lines, from verdicts whose weights are known.
+"""The share of wrong lines among those of unknown truth, from the crowd's mark rate.
 
-    pi = mean over lines that are not honeypots of sigmoid(logit(pi) + x_l),   x_l = evidence of the verdicts,
+Marks fall on wrong lines with the crowd's sensitivity `S` and on correct ones with `1 - C`, so the share `m` of
+verdicts that are marks gives the share of wrong lines (Rogan & Gladen 1978, doi:10.1093/oxfordjournals.aje.a112510):
 
-solved by iteration: EM for the one unknown of a two-class mixture. Honeypots are left out, because the share of wrong
-lines among them is a design.
+    pi = (m - (1 - C)) / (S + C - 1),
+
+`S` and `C` pooled over the verdicts on honeypots, `m` over all others. The share of wrong lines among honeypots has no
+part in it, because it is a design.
 
 Departs from the paper (arXiv:2503.15129), whose prior is fixed at 0.5.
 """
@@ -11,32 +14,29 @@ Departs from the paper (arXiv:2503.15129), whose prior is fixed at 0.5.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from crlhf.reliability.calibration import logit, sigmoid
 from crlhf.reliability.labels import Labels
-from crlhf.reliability.verdicts import Floats
 
 _BOUNDS = (0.005, 0.995)
-_PSEUDO_LINES = 2.0  # at 1/2
-_ITERATIONS, _SETTLED = 200, 1e-6
+_LEAST = 0.1  # of S + C - 1: below it marks say next to nothing
 
 
-def base_rate(labels: Labels, weights: Floats) -> float:
+def base_rate(labels: Labels) -> float:
     """P(line wrong) before any verdict, of the lines that are not honeypots.
 
-    Args:
-        labels: the labels.
-        weights: (A, 2) log-likelihood ratio, wrong against correct, of a verdict `ok` and of a verdict `wrong`.
-
     Returns:
-        The rate, between 0.005 and 0.995; 0.5 when every line is a honeypot.
+        The rate, between 0.005 and 0.995. 0.5 where it cannot be told: no honeypot lines of both kinds, no other line,
+        or a crowd that is hardly better than chance.
     """
-    evidence = (labels.matrix @ weights.ravel())[~labels.is_known]
-    rate = 0.5
-    for _ in range(_ITERATIONS):
-        total = float(sigmoid(logit(rate) + evidence).sum()) + 0.5 * _PSEUDO_LINES
-        moved = float(np.clip(total / (len(evidence) + _PSEUDO_LINES), *_BOUNDS))
-        change, rate = abs(moved - rate), moved
-        if change < _SETTLED:
-            break
-    return rate
+    ok, wrong = (labels.matrix @ np.tile(column, labels.n_annotators) for column in ([1.0, 0.0], [0.0, 1.0]))
+    known, is_wrong = labels.is_known, labels.is_wrong == 1
+
+    def share(lines: npt.NDArray[np.bool_]) -> float:
+        total = ok[lines].sum() + wrong[lines].sum()
+        return float(wrong[lines].sum() / total) if total else np.nan
+
+    caught, accused, marked = share(known & is_wrong), share(known & ~is_wrong), share(~known)
+    if not caught - accused >= _LEAST or np.isnan(marked):
+        return 0.5
+    return float(np.clip((marked - accused) / (caught - accused), *_BOUNDS))

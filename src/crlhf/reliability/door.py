@@ -97,7 +97,7 @@ def aggregate_labels(
     params = _params(method)
     found = find(coded.labels, params, seed=seed)
     weights = np.where(found.is_kept[:, None], found.weights, 0.0)
-    prior = _prior_of(found, coded.labels, weights, method)
+    prior = _prior_of(found, coded.labels, method)
     evidence = coded.labels.matrix @ weights.ravel()
     counts = count_verdicts(coded.labels)
     reasons = found.reasons or reasons_of(
@@ -113,11 +113,11 @@ def aggregate_labels(
     )
 
 
-def _prior_of(found: Found, labels: Labels, weights: Floats, method: str) -> float:
+def _prior_of(found: Found, labels: Labels, method: str) -> float:
     """P(label 1) of tasks that are not gold; the vote of the majority is not weighed against one."""
     if found.prior_wrong is not None:
         return found.prior_wrong
-    return 0.5 if method == "majority" else base_rate(labels, weights)
+    return 0.5 if method == "majority" else base_rate(labels)
 
 
 def _gold_of(labels: Labels) -> Truths:

@@ -15,9 +15,9 @@ whole honeypots and the rule of one standard error. The l1 term sets the weights
 `p_i = sigmoid(w_i)`.
 
 Departs from the paper: `b` is not penalised, because with 15 % wrong lines annotators who mark nothing would otherwise
-take its place. It is a nuisance: it holds the share of wrong lines among honeypots, which is a design, so the prior of
-other lines comes from elsewhere. An annotator who never saw a honeypot is unknown, not useless, and gets the mean
-weight of the others.
+take its place. It holds the log-odds of a correct line among honeypots, which are a design: for other lines they are
+exchanged for those of the estimated `base_rate`. An annotator who never saw a honeypot is unknown, not useless, and
+gets the mean weight of the others.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crlhf.params import ReliabilityParams
+from crlhf.reliability.base_rate import base_rate
+from crlhf.reliability.calibration import logit, sigmoid
 from crlhf.reliability.honeypot_beta import Belief, BetaCounts
 from crlhf.reliability.labels import Labels
 from crlhf.reliability.record import Found
@@ -175,20 +177,25 @@ def fit_l1(labels: Labels, params: ReliabilityParams, seed: int = 0) -> Found:
     has_seen = np.asarray((x != 0).sum(0)).ravel() > 0
     prior = params.prior_accuracy[0] / sum(params.prior_accuracy)
     weights = np.full(n, np.log(prior / (1 - prior)))
+    prior_wrong, shift = None, 0.0
     notes = ["no honeypots of both kinds: the prior accuracy is used for everyone"]
     if len(y) and abs(y.sum()) < len(y):
         penalty = choose_penalty(x, y, group, params.n_folds, seed)
         solution = solve(x, y, penalty)
         weights[has_seen] = solution.weights[has_seen]
         weights[~has_seen] = solution.weights[has_seen].mean()
+        shift = float(np.log((y > 0).sum() / (y < 0).sum()) - solution.intercept)
+        prior_wrong = float(sigmoid(logit(base_rate(labels)) + shift))
         notes = [f"lambda {penalty:.3g}; optimality conditions hold within {solution.violation:.1g}"]
+        unknown = "never saw a honeypot: unknown, the crowd's mean weight is used"
     else:
         has_seen[:] = False
+        unknown = "no honeypots of both kinds: unknown, the prior accuracy is used"
     is_useless = has_seen & (weights == 0)
     reasons = [
         "useless: weight shrunk to 0"
         if is_useless[index]
-        else "never saw a honeypot: unknown, the crowd's mean weight is used"
+        else unknown
         if not has_seen[index]
         else "worse than chance: verdicts count against themselves"
         if weights[index] < 0
@@ -200,12 +207,13 @@ def fit_l1(labels: Labels, params: ReliabilityParams, seed: int = 0) -> Found:
     return Found(
         Belief(counts, counts, counts),
         np.stack([-weights, weights], 1),
-        prior_wrong=None,
+        prior_wrong=prior_wrong,
         interval_method="none",
         temperature=1.0,
         is_kept=~is_useless,
         reasons=reasons,
         notes=notes,
+        shift=shift,
     )
 
 

@@ -55,7 +55,7 @@ class Found(NamedTuple):
         is_kept: (A,) False: the annotator's verdicts are not aggregated.
         reasons: why, or None for the usual ones.
         notes: what a report should say besides.
-        shift: correction of the log-odds of wrong, in `prior_wrong` already.
+        shift: what the log-odds of wrong hold besides base rate and verdicts, in `prior_wrong` already.
         evidence: (A,) hits and misses behind the belief, without any prior; None carries nothing to the next round.
     """
 

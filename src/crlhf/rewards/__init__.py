@@ -1,6 +1,6 @@
 """From verdicts and reliabilities to rewards: line posteriors, aligned scores, the consensual ranking."""
 
-from crlhf.rewards.line_chain import Chain, chained, fit_chain, fit_to_posteriors
+from crlhf.rewards.line_chain import Chain, chained, fit_chain, fit_to_posteriors, gain_on_known
 from crlhf.rewards.line_posteriors import line_posteriors
 from crlhf.rewards.next_verdicts import value_of_verdicts
 from crlhf.rewards.scores import LeftOut, left_out, scores
@@ -15,6 +15,7 @@ __all__ = [
     "find_batches",
     "fit_chain",
     "fit_to_posteriors",
+    "gain_on_known",
     "left_out",
     "line_posteriors",
     "score_at_last_token",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
+    Bools = npt.NDArray[np.bool_]
 
 CLEAN, OK, WRONG = 0, 1, 2
 _ITERATIONS, _SETTLED = 100, 1e-4
@@ -119,6 +120,30 @@ def wrong_posteriors(chain: Chain, evidence: Floats, completion: Ints) -> Floats
     return np.asarray(states[:, WRONG])
 
 
+def gain_on_known(chain: Chain, evidence: Floats, completion: Ints, is_wrong: Bools, prior_correct: float) -> float:
+    """By how many nats the chain tells known truths better than independent lines do.
+
+        sum_l log P(truth of l | chain, verdicts) - log P(truth of l | verdicts of l)
+
+    Args:
+        chain: learned on other lines.
+        evidence: (N,) of lines of known truth; `completion` as in `fit_chain`.
+        completion: see `evidence`.
+        is_wrong: (N,) the truth.
+        prior_correct: P(a line is correct) of independent lines.
+    """
+    from scipy.special import expit, logit
+
+    apart = expit(-logit(prior_correct) - evidence)
+    chained = wrong_posteriors(chain, evidence, completion)
+    return log_probability(chained, is_wrong) - log_probability(apart, is_wrong)
+
+
+def log_probability(wrong: Floats, is_wrong: Bools) -> float:
+    """Sum of the log-probabilities that (N,) P(wrong) give the truth, none below 1e-10."""
+    return float(np.log(np.clip(np.where(is_wrong, wrong, 1 - wrong), 1e-10, 1)).sum())
+
+
 def chained(posteriors: pd.DataFrame, chain: Chain) -> pd.DataFrame:
     """The table LINE_POSTERIORS with the posteriors and log-odds that the chain gives."""
     completion = posteriors["completion_id"].factorize()[0].astype(np.int64)
@@ -157,7 +182,7 @@ def _likelihood(evidence: Floats) -> Floats:
     return np.stack([ok, ok, np.exp(-np.maximum(evidence, 0))], -1)
 
 
-def _padded(evidence: Floats, completion: Ints) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _padded(evidence: Floats, completion: Ints) -> tuple[Floats, Bools]:
     """(C, M, 3) likelihoods, 1 past a completion's end, and (C, M) which places are lines."""
     if not len(evidence):
         return np.ones((0, 1, 3)), np.zeros((0, 1), bool)
@@ -169,7 +194,7 @@ def _padded(evidence: Floats, completion: Ints) -> tuple[Floats, npt.NDArray[np.
     return likelihood, is_line
 
 
-def _forward_backward(chain: Chain, likelihood: Floats, is_line: npt.NDArray[np.bool_]) -> _Smoothed:
+def _forward_backward(chain: Chain, likelihood: Floats, is_line: Bools) -> _Smoothed:
     """Smooth all completions at once, each step scaled to sum to 1."""
     n_completions, longest = is_line.shape
     forward, scale = np.empty(likelihood.shape), np.ones((n_completions, longest, 1))

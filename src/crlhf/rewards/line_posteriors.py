@@ -23,21 +23,28 @@ if TYPE_CHECKING:
 
 
 def line_posteriors(
-    annotations: pd.DataFrame, items: pd.DataFrame, reliabilities: pd.DataFrame, prior_correct: float
+    annotations: pd.DataFrame,
+    items: pd.DataFrame,
+    reliabilities: pd.DataFrame,
+    prior_correct: float,
+    *,
+    of_honeypots: bool = False,
 ) -> pd.DataFrame:
-    """The posterior of every judgeable line of every completion that has a verdict; honeypots are not listed.
+    """The posterior of every judgeable line of every completion that has a verdict, or of every honeypot that has.
 
     Args:
         annotations: schema ANNOTATIONS, validated.
         items: schema ITEMS; says which lines are judgeable and which items are honeypots.
         reliabilities: schema RELIABILITIES; verdicts of annotators who are not kept, or not listed, do not count.
         prior_correct: pi0 = P(a line is correct), strictly between 0 and 1.
+        of_honeypots: list the honeypots, and nothing else, as if their truth were not known.
 
     Returns:
         Schema LINE_POSTERIORS by completion_id and line_no. A line without a verdict that counts has the prior. The
         sum runs in the order of annotator_id, so the order of rows changes no bit.
     """
-    lines = items.loc[~items["is_honeypot"].astype(bool), ["completion_id", "line_nos"]].explode("line_nos")
+    is_listed = items["is_honeypot"].astype(bool) == of_honeypots
+    lines = items.loc[is_listed, ["completion_id", "line_nos"]].explode("line_nos")
     lines = lines.dropna().rename(columns={"line_nos": "line_no"}).astype({"line_no": np.int64})
     lines = lines[lines["completion_id"].isin(annotations["completion_id"])]
     lines = lines.sort_values(["completion_id", "line_no"], ignore_index=True)

@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from crlhf.rewards.line_chain import WRONG, Chain, fit_chain, fit_independent, log_likelihood, wrong_posteriors
+from crlhf.rewards.line_chain import (
+    WRONG,
+    Chain,
+    fit_chain,
+    fit_independent,
+    log_likelihood,
+    log_probability,
+    wrong_posteriors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +131,8 @@ def smooth(batches: Batches, evidence: Floats, is_one: npt.NDArray[np.int8], pri
     smoothed[hidden] = expit(logit(smoothed[hidden]) + evidence[hidden])  # their neighbours, then their own verdicts
     inside = batches.place[known[batches.place]]
     apart = expit(logit(independent.start[WRONG]) + evidence)
-    known_gain = _log_probability(smoothed, is_one, inside) - _log_probability(apart, is_one, inside)
+    truth = is_one[inside] == 1
+    known_gain = log_probability(smoothed[inside], truth) - log_probability(apart[inside], truth)
     is_used = gain > WORTH and known_gain > KNOWN_WORTH
     return TaskSmoothing(smoothed if is_used else alone, batches.n_batches, gain, known_gain, is_used)
 
@@ -155,12 +164,6 @@ def _blocks(batches: Batches) -> Iterator[Batches]:
         end = int(np.searchsorted(batches.batch, last, side="right"))
         yield Batches(batches.place[begin:end], batches.batch[begin:end])
         begin = end
-
-
-def _log_probability(probability: Floats, is_one: npt.NDArray[np.int8], places: Ints) -> float:
-    """Sum of the log-probabilities of the known truths at `places`."""
-    p = np.where(is_one[places] == 1, probability[places], 1 - probability[places])
-    return float(np.log(np.clip(p, 1e-10, 1)).sum())
 
 
 def _split(tasks: pd.Index) -> tuple[Ints, Ints]:

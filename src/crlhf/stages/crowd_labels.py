@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from crlhf.errors import InputError, MissingInputError
+from crlhf.errors import InputError, MissingInputError, ParamsError
 from crlhf.params import load_params
 from crlhf.stages.crowd_record import newest_round
 from crlhf.store import Store, atomic_write
@@ -38,8 +38,13 @@ def aggregate_files(
 
     Raises:
         MissingInputError: a file is not there.
-        InputError: a file breaks its format; the message names the file, the row and the rule.
+        InputError: a file breaks its format; the message names the file, the row and the rule. Blank lines are no rows.
+        ParamsError: there is no such method.
     """
+    from crlhf.reliability import METHODS
+
+    if method not in METHODS:
+        raise ParamsError(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     labels = _read_csv(labels_path, ("task", "worker", "label"))
     gold = None if gold_path is None else _read_gold(gold_path)
     try:
@@ -155,7 +160,7 @@ def _check_header(path: Path, columns: tuple[str, ...]) -> None:
     """Raise when the file is not there or empty, or its first line does not name each column once."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
+            header = next(filter(None, csv.reader(file)), [])
     except FileNotFoundError:
         raise MissingInputError(f"{path}: no such file") from None
     except (UnicodeDecodeError, csv.Error) as error:
