@@ -51,7 +51,7 @@ def describe_rounds(root: Path) -> list[str]:
 def _state(root: Path, name: str, is_collected: bool) -> str:
     """Where a round stands; what was made of another crowd, or for other programs, does not make it over."""
     store = Store(root, name)
-    is_closed = closing(store) is not None
+    is_closed = is_collected and closing(store) is not None
     if is_collected and store.has("items") and not (is_closed and store.has("annotations")):
         if is_closed or (progress := progress_of(root, name)).is_enough:
             return GOES_ON
