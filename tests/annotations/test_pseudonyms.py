@@ -3,10 +3,11 @@
 import hashlib
 import hmac
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crlhf.annotations.pseudonyms import Pseudonyms, without_names
+from crlhf.annotations.pseudonyms import ANSWERED, Pseudonyms, without_names
 
 KEY = bytes(range(32))
 
@@ -34,18 +35,44 @@ def test_a_pseudonym_is_known_again_and_not_hashed_twice(annotator, source, agai
     assert not Pseudonyms(bytes(32)).is_own(name)
 
 
-def test_what_names_a_person_is_taken_out_of_a_record():
+def alias(name):
+    return f"<{name}>"
+
+
+def test_who_answered_has_a_pseudonym_in_a_record_and_other_names_are_gone():
     record = {
         "completed_by": {"id": 10, "email": "a@example.org"},
         "updated_by": 11,
-        "data": {"code": "x", "worker": ""},
+        "reviews": [{"id": 3, "created_by": 12}],
+        "data": {"code": "x", "worker": "", "first_name": "Pat"},
         "q.responses.users": ["u1", "10"],
         "list": ["10", "20"],
+        "labeler": "solo",
     }
-    assert without_names(record, "10", "a_x") == {
-        "completed_by": "a_x",
+    assert without_names(record, alias, "solo") == {
+        "completed_by": "<10>",
         "updated_by": "(removed)",
-        "data": {"code": "x", "worker": ""},
-        "q.responses.users": ["(removed)", "a_x"],
-        "list": ["a_x", "20"],
+        "reviews": ["(removed)"],
+        "data": {"code": "x", "worker": "", "first_name": "(removed)"},
+        "q.responses.users": ["<u1>", "<10>"],
+        "list": ["<10>", "20"],
+        "labeler": "<solo>",
     }
+
+
+WAYS = [88, "88", {"id": 88, "email": "a@b"}, {"id": None, "email": "88"}, {"username": "88"}]
+
+
+@pytest.mark.parametrize("key", [*ANSWERED, "wrong.responses.users", "ASSIGNMENT:worker_id"])
+@pytest.mark.parametrize(
+    "value", [88, "88", {"id": 88, "email": "a@b"}, {"id": None, "email": "88"}, {"username": "88"}]
+)
+def test_every_key_that_says_who_answered_is_understood_at_any_depth(key, value):
+    assert without_names({"a": [{key: value}]}, alias) == {"a": [{key: "<88>"}]}
+    assert without_names({key: [value]}, alias) == {key: ["<88>"]}
+
+
+@pytest.mark.parametrize("value", [True, 1.5, {"name": "Pat"}, [["Pat"]]])
+def test_a_person_who_cannot_be_told_is_removed(value):
+    assert "Pat" not in str(without_names({"user": value}, alias))
+    assert "(removed)" in str(without_names({"user": value}, alias))

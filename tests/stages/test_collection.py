@@ -108,6 +108,27 @@ def test_a_round_waits_and_says_for_what_and_writes_nothing(root):
     ]
 
 
+def test_a_round_that_waits_is_not_over_though_it_has_a_policy_of_another_crowd(root):
+    params = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(params.replace("source: collected", "source: simulated"))
+    for name in ("annotations", "ppo_steps"):  # as a simulated round leaves them; only whether they are there matters
+        Store(root, "r1").table_path(name).write_bytes(b"")
+    assert describe_rounds(root)[0] == "r1 (after base): over; its policy is models/r1"
+    (root / "params.yaml").write_text(params)
+    waiting = (
+        "r1 (after base): waiting: {} of 2 completions have the 2 verdicts they need; models/r1 is an older policy, "
+        "from other verdicts"
+    )
+    assert describe_rounds(root)[0] == waiting.format(0)
+    Store(root, "r1").table_path("annotations").unlink()  # as DVC does before it runs the stage
+    deliver(root, answer(root, "r1-c1", "ann"), answer(root, "r1-c1", "bob"))
+    assert describe_rounds(root)[0] == waiting.format(1)
+    deliver(root, answer(root, "r1-c2", "ann"), answer(root, "r1-c2", "bob"))
+    assert describe_rounds(root)[0] == "r1 (after base): has its verdicts; `dvc repro` goes on"
+    run(root, "annotations", "r1")
+    assert describe_rounds(root)[0] == "r1 (after base): over; its policy is models/r1"
+
+
 def test_an_annotator_who_answers_twice_is_one_verdict_and_a_broken_answer_is_none(root):
     deliver(root, answer(root, "r1-c1", "ann"), answer(root, "r1-c1", "ann", 2, at="11:00"))
     deliver(root, answer(root, "r1-c1", "bob")[:1])  # one of its two lines is missing

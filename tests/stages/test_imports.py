@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -15,7 +16,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crlhf.annotations.importers import IMPORTERS
+from crlhf.annotations.importers.opened import Opened
 from crlhf.annotations.importers.raw_table import guarded, unguarded
+from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.annotations.raw_files import read_batches
 from crlhf.annotations.rules import split_rows
 from crlhf.errors import InputError, IntegrityError, MissingInputError, ParamsError
@@ -228,6 +232,10 @@ def test_the_setting_says_where_the_key_is(project, tmp_path, monkeypatch):
 def test_another_key_than_before_is_refused_unless_accepted(project):
     run(project, "mturk.csv")
     (project / KEY_FILE).unlink()
+    with pytest.raises(InputError, match="the key that earlier imports used is missing"):
+        run(project, "crowd-kit.csv")
+    assert not (project / KEY_FILE).exists()
+    read_key(project)
     with pytest.raises(InputError, match="not the key that earlier imports used"):
         run(project, "crowd-kit.csv")
     run(project, "crowd-kit.csv", accept_new_key=True)
@@ -276,11 +284,35 @@ def test_pseudonyms_that_another_tool_made_are_not_hashed_when_they_come_back(pr
         export_to(project, format_name, None, tmp_path / f"o.{format_name}")
         assert "nothing to add" in import_files(project, [tmp_path / f"o.{format_name}"], Options())[0][-1]
     export_to(project, "crowd-kit", None, tmp_path / "labels.csv")
-    import_files(project, [tmp_path / "labels.csv"], Options())
+    lines, _ = import_files(project, [tmp_path / "labels.csv"], Options())
+    assert lines[-1] == "  nothing to add: all of its verdicts are there already"
+    text = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(text.replace(f"{PLAIN}:3,ann,1", f"{PLAIN}:3,ann,0"))
+    lines, _ = import_files(project, [tmp_path / "labels.csv"], Options())
+    assert lines[-1].startswith("  1 new verdicts, 29 are there already")
     split = split_rows(table(project), items())
     assert set(split.good["annotator_id"]) == {"ann", "bob", "cyd"}
     assert set(split.good["source"]) == {"page"}  # what has no time takes nobody's place
-    assert len(split.set_aside) == 30
+    assert len(split.set_aside) == 1
+
+
+@pytest.mark.parametrize("table_name", ["annotations", "validated"])
+def test_verdicts_of_the_simulated_crowd_do_not_come_back_as_those_of_people(project, tmp_path, table_name):
+    rows = read_batches([FIXTURES / "raw-table.jsonl"]).annotations.assign(source="simulated")
+    Store(project, "r1").write(table_name, rows)
+    export_to(project, "crowd-kit", table_name, tmp_path / "labels.csv")
+    lines, _ = import_files(project, [tmp_path / "labels.csv"], Options(dry_run=True))
+    assert lines[-1] == "  nothing to add: all of its verdicts are there already"
+
+
+def test_a_rejected_verdict_does_not_count_after_a_format_without_statuses(project, tmp_path):
+    text = (FIXTURES / "mturk.csv").read_text().replace('"Approved"', '"Rejected"')
+    (tmp_path / "rejected.csv").write_text(text)
+    import_files(project, [tmp_path / "rejected.csv"], Options())
+    keep(project)
+    export_to(project, "crowd-kit", "annotations", tmp_path / "labels.csv")
+    assert "nothing to add" in import_files(project, [tmp_path / "labels.csv"], Options())[0][-1]
+    assert len(table(project)) == 30
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -521,6 +553,115 @@ def test_a_forgotten_annotator_leaves_the_quarantine_too(project, tmp_path):
     assert len(before) == 3
     assert len(pd.read_parquet(path)) == 2
     assert f"data/quarantine/{path.name}: 1 rows removed" in lines
+
+
+def without_time(name, text):
+    """A fixture, every answer of which breaks a rule while it is read, and who gave the second."""
+    changes = {
+        "label-studio.json": (r'"updated_at": "[^"]*"', '"updated_at": "nonsense"', "11"),
+        "argilla.json": (r'"start": \d+', '"start": "x"', "bbbbbbbb-0000-4000-8000-000000000002"),
+        "mturk.csv": (r'"Approved"', '"Odd"', "A3REXAMPLE0BOB"),
+        "toloka.tsv": (r"APPROVED|SUBMITTED", "LOST", "f2a0b2c3d4e5f60718293a4b5c6d7e8f"),
+        "crowd-kit.csv": (r",[01]\n", ",7\n", "w2"),
+        "raw-table.jsonl": (r'"line_no": \d+', '"line_no": "x"', "bob"),
+    }
+    pattern, new, who = changes[name]
+    return re.sub(pattern, new, text), who
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_who_is_in_the_quarantine_only_is_forgotten_by_the_id_in_the_tool(project, tmp_path, name):
+    text, who = without_time(name, (FIXTURES / name).read_bytes().decode())
+    (tmp_path / name).write_bytes(text.encode())
+    assert not import_files(project, [tmp_path / name], Options())[1]
+    path = next((project / "data/quarantine").iterdir())
+    alias = Pseudonyms(read_key(project)).of(who, next(one.source for one in IMPORTERS if one.recognises(opened(name))))
+    before = pd.read_parquet(path)
+    n_theirs = int(before["row"].str.contains(alias).sum())
+    assert n_theirs
+    assert who not in set(table(project)["annotator_id"])
+    lines = forget_annotator(project, who)
+    assert f"data/quarantine/{path.name}: {n_theirs} rows removed" in lines
+    after = pd.read_parquet(path)
+    assert len(after) == len(before) - n_theirs
+    assert not after["row"].str.contains(alias).any()
+    import_files(project, [tmp_path / name], Options())
+    assert len(pd.read_parquet(path)) == len(after)  # who is forgotten does not come back into the quarantine
+
+
+def opened(name):
+    return Opened.of(FIXTURES / name)
+
+
+def test_a_quarantined_answer_holds_nobody_elses(project, tmp_path):
+    records = json.loads((FIXTURES / "argilla.json").read_text())
+    records[0]["wrong.responses"][0] = [{"label": "WRONG", "start": "x", "end": 1}]
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    import_files(project, [tmp_path / "a.json"], Options())
+    row = json.loads(pd.read_parquet(next((project / "data/quarantine").iterdir()))["row"][0])
+    assert {response["user"] for response in row["responses"]} == {
+        Pseudonyms(read_key(project)).of(records[0]["wrong.responses.users"][0], "argilla")
+    }
+
+
+def test_quarantined_ids_of_two_tools_must_be_told_apart(project, tmp_path):
+    tasks = json.loads((FIXTURES / "label-studio.json").read_text())
+    tasks[0]["annotations"][0] |= {"completed_by": 88, "updated_at": "nonsense"}
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    (tmp_path / "kit.csv").write_text(f"task,worker,label\n{PLAIN}:1,88,7\n")
+    import_files(project, [tmp_path / "a.json", tmp_path / "kit.csv"], Options())
+    with pytest.raises(InputError, match="annotators of crowd_kit, label_studio have the id '88'"):
+        forget_annotator(project, "88")
+    forget_annotator(project, "88", "label_studio")
+    assert [path.name.split("-")[0] for path in (project / "data/quarantine").iterdir()] == ["kit"]
+
+
+def test_an_unknown_source_lists_them_all(project):
+    run(project, "mturk.csv")
+    with pytest.raises(InputError, match="'nosuch' is no known source; choose one of argilla, collected, crowd_kit, "):
+        forget_annotator(project, "A3REXAMPLE0BOB", "nosuch")
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_with_a_lost_key_a_pseudonym_is_forgotten_and_an_id_is_said_to_need_the_key(project, another):
+    run(project, "mturk.csv")
+    name = Pseudonyms(read_key(project)).of("A3REXAMPLE0BOB", "mturk")
+    key = (project / KEY_FILE).rename(project / "elsewhere")
+    if another:
+        read_key(project)
+    said = "not the key that earlier imports used" if another else "the key that earlier imports used is missing"
+    with pytest.raises(MissingInputError, match=rf"{said}, .*'A3REXAMPLE0BOB'.*restore the key, or give the pseudonym"):
+        forget_annotator(project, "A3REXAMPLE0BOB")
+    forget_annotator(project, name)
+    assert (project / KEY_FILE).exists() == another
+    assert name not in set(table(project)["annotator_id"])
+    key.rename(project / KEY_FILE)
+    assert "11 verdicts of annotators who were forgotten" in "".join(run(project, "mturk.csv")[0])
+
+
+def test_a_name_that_the_lost_key_did_not_make_is_forgotten_and_said_not_to_be_remembered(project):
+    run(project, "mturk.csv")
+    rows = table(project)[lambda found: found["completion_id"] == PLAIN][:3].assign(annotator_id="a_0123456789abcdef")
+    write_batch(project, rows.drop(columns=["source_file", "source_row"]).to_dict("records"), "page")
+    (project / KEY_FILE).unlink()
+    lines = forget_annotator(project, "a_0123456789abcdef")
+    assert any("so the ledger cannot remember who this was" in line for line in lines)
+    assert not (project / KEY_FILE).exists()
+    assert holds(project, "a_0123456789abcdef") == []
+
+
+def test_without_imports_a_missing_key_is_said_and_none_is_made(project):
+    write_batch(project, [json.loads((FIXTURES / "raw-table.jsonl").read_text().splitlines()[0])], "page")
+    with pytest.raises(MissingInputError, match=r"there is no key for pseudonyms, so nobody can be found by an id"):
+        forget_annotator(project, "88")
+    assert not (project / KEY_FILE).exists()
+
+
+def test_forgetting_where_nothing_was_collected_leaves_nothing_behind(tmp_path):
+    answer = crlhf(tmp_path, "forget", "a")
+    assert answer.returncode == 4
+    assert "no batch and no quarantined row is of the annotator 'a'" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_batches_of_every_form_lose_the_annotator_and_keep_the_rest_to_the_byte(project):

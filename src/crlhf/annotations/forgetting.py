@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from crlhf.annotations.pseudonyms import answered_in
 from crlhf.annotations.raw_formats import read_csv, read_jsonl, read_parquet
 
 if TYPE_CHECKING:
@@ -39,18 +40,15 @@ def forget_in_batch(data: bytes, name: str, names: Iterable[str]) -> Remaining:
     return _from_lines(data, wanted, _json_test(wanted), n_header=0)
 
 
-def forget_in_quarantine(quarantine: pd.DataFrame, names: Iterable[str], given: str) -> pd.DataFrame:
+def forget_in_quarantine(quarantine: pd.DataFrame, names: Iterable[str], given: str | None = None) -> pd.DataFrame:
     """The quarantine without rows that hold one of the annotator's names as a whole word.
 
     Rows that could not be taken apart may hold the name in the tool itself, `given`: those go too.
     """
     wanted = frozenset(names)
-    is_text = [text.startswith('"') for text in quarantine["row"]]
-    gone = [
-        _holds(text, wanted | {given} if plain else wanted)
-        for text, plain in zip(quarantine["row"], is_text, strict=True)
-    ]
-    return quarantine[[not one for one in gone]].reset_index(drop=True)
+    in_text = wanted if given is None else wanted | {given}
+    gone = [_holds(text, in_text if text.startswith('"') else wanted) for text in quarantine["row"]]
+    return quarantine.loc[[not one for one in gone]].reset_index(drop=True)
 
 
 def annotators_in(data: bytes, name: str) -> set[str]:
@@ -59,6 +57,11 @@ def annotators_in(data: bytes, name: str) -> set[str]:
         read_parquet if name.lower().endswith(".parquet") else read_csv if name.lower().endswith(".csv") else read_jsonl
     )
     return {str(cells.get("annotator_id")) for cells in read(data, name).cells}
+
+
+def annotators_in_quarantine(quarantine: pd.DataFrame) -> set[str]:
+    """The annotators that a quarantine names in rows that could be taken apart."""
+    return {name for text in quarantine["row"] for name in answered_in(json.loads(text))}
 
 
 def _from_lines(data: bytes, wanted: frozenset[str], is_theirs: Callable[[str], bool], n_header: int) -> Remaining:

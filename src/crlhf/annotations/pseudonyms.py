@@ -13,31 +13,30 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _FORM = re.compile(r"a_([0-9a-f]{16})([0-9a-f]{4})")
-PERSONAL = (
+ANSWERED = (
     "completed_by",
-    "updated_by",
     "created_by",
-    "created_username",
-    "last_updated_by",
-    "reviews",
     "email",
-    "first_name",
-    "last_name",
     "username",
     "user",
+    "user_id",
     "WorkerId",
     "worker",
     "worker_id",
     "annotator",
     "annotator_id",
-    "user_id",
 )
+"""Keys of foreign records whose values name who answered."""
+PERSONAL = (*ANSWERED, "updated_by", "created_username", "last_updated_by", "reviews", "first_name", "last_name")
 """Keys of foreign records whose values name a person."""
 
-_ENDS = (".responses.users", ":worker_id", ".agent")
+_ANSWERED_ENDS = (".responses.users", ":worker_id")
+_ENDS = (*_ANSWERED_ENDS, ".agent")
+_DEEPEST = 50
 
 
 class Pseudonyms:
@@ -68,28 +67,60 @@ class Pseudonyms:
         return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def without_names(record: Any, annotator: str | None, pseudonym: str) -> Any:
-    """A foreign record for the quarantine: what names a person is its `pseudonym`, or gone if it is another person."""
+def is_pseudonym(text: str) -> bool:
+    """Whether `text` has the form of a pseudonym, under whatever key."""
+    return _FORM.fullmatch(text) is not None
+
+
+def person_in(value: Any) -> str | None:
+    """The id of a person: text or a number, in a whole user record its `id`, else the address or the name."""
+    if isinstance(value, dict):
+        named = (value.get(key) for key in ("id", "email", "username"))
+        value = next((one for one in named if one not in (None, "")), None)
+    return str(value) or None if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def answered_in(record: Any, depth: int = 0) -> Iterator[str]:
+    """Who answered, by the keys of a foreign record; a record may hold the answers of several people."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(record, list | tuple):
+        for item in record:
+            yield from answered_in(item, depth + 1)
+    elif isinstance(record, dict):
+        for key, item in record.items():
+            if key in ANSWERED or str(key).endswith(_ANSWERED_ENDS):
+                people = map(person_in, item if isinstance(item, list) else [item])
+                yield from (name for name in people if name is not None)
+            else:
+                yield from answered_in(item, depth + 1)
+
+
+def without_names(record: Any, pseudonym: Callable[[str], str], annotator: str | None = None) -> Any:
+    """A foreign record for the quarantine: who answered has a pseudonym, and other people's names are gone.
+
+    Args:
+        record: what the tool wrote.
+        pseudonym: gives the pseudonym of a name.
+        annotator: who answered, where that is known beside the record.
+    """
+    names = {name: pseudonym(name) for name in (*answered_in(record), annotator) if name is not None}
 
     def clean(value: Any, depth: int) -> Any:
-        if depth > 50:
+        if depth > _DEEPEST:
             return "..."
         if isinstance(value, dict):
             return {
-                key: named(item) if key in PERSONAL or str(key).endswith(_ENDS) else clean(item, depth + 1)
+                key: named(item, depth) if key in PERSONAL or str(key).endswith(_ENDS) else clean(item, depth + 1)
                 for key, item in value.items()
             }
         if isinstance(value, list | tuple):
             return [clean(item, depth + 1) for item in value]
-        return pseudonym if annotator is not None and isinstance(value, str) and value == annotator else value
+        return names.get(value, value) if isinstance(value, str) else value
 
-    def named(value: Any) -> Any:
-        if isinstance(value, list):
-            return [named(item) for item in value]
-        if isinstance(value, dict):
-            value = value.get("id", value.get("email"))
-        if value in (None, ""):
-            return value
-        return pseudonym if annotator is not None and str(value) == annotator else "(removed)"
+    def named(value: Any, depth: int) -> Any:
+        if isinstance(value, list) and depth <= _DEEPEST:
+            return [named(item, depth + 1) for item in value]
+        return value if value in (None, "") else names.get(person_in(value) or "", "(removed)")
 
     return clean(record, 0)

@@ -12,7 +12,9 @@ import re
 import secrets
 from pathlib import Path
 
+from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.errors import InputError, IntegrityError
+from crlhf.stages.batches import read_ledger
 
 KEY_FILE = ".annotator.key"
 SETTING = "CRLHF_ANNOTATOR_KEY"
@@ -45,6 +47,23 @@ def read_key(root: Path) -> bytes:
     if not _FORM.fullmatch(text):
         raise IntegrityError(f"{path}: not a key for pseudonyms (64 hex digits); restore it from a copy")
     return bytes.fromhex(text.decode().strip())
+
+
+def lost_key(root: Path) -> str | None:
+    """What is wrong when the key under which the newest import was made is not there; None when nothing is.
+
+    Raises:
+        InputError, IntegrityError: as `read_key`; or the ledger's chain is broken.
+    """
+    used = [event["key"] for event in read_ledger(root) if "key" in event]
+    if not used:
+        return None
+    path = key_path(root)
+    if not path.exists():
+        return f"{path}: the key that earlier imports used is missing"
+    if Pseudonyms(read_key(root)).fingerprint != used[-1]:
+        return f"{path}: not the key that earlier imports used"
+    return None
 
 
 def _make(path: Path) -> None:

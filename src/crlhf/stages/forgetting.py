@@ -11,11 +11,11 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crlhf.annotations.pseudonyms import Pseudonyms
+from crlhf.annotations.pseudonyms import Pseudonyms, is_pseudonym
 from crlhf.errors import InputError, MissingInputError
 from crlhf.fetch import sha256_file
 from crlhf.stages import BASE
-from crlhf.stages.annotator_key import read_key
+from crlhf.stages.annotator_key import key_path, lost_key, read_key
 from crlhf.stages.batches import FOLDER, FORGOTTEN, LEDGER, append_event, batches_locked
 from crlhf.stages.collection import batch_files
 from crlhf.stages.imports import QUARANTINE_FOLDER, imports_locked
@@ -39,43 +39,80 @@ def forget_annotator(root: Path, annotator: str, source: str | None = None) -> l
         source: the tool, where several have an annotator of this id.
 
     Raises:
-        MissingInputError: raw data holds no such annotator.
-        InputError: annotators of several tools have this id; the message names them.
+        MissingInputError: raw data holds no such annotator, or an id in a tool is given and the project's key is lost.
+        InputError: annotators of several tools have this id, or there is no such tool; the message names the tools.
         IntegrityError: the ledger's chain is broken.
     """
+    from crlhf.annotations.importers import IMPORTERS
+
     if not annotator.strip():
         raise InputError("an annotator has a name; give the pseudonym, or the id in the tool")
+    sources = sorted({importer.source for importer in IMPORTERS})
+    if source is not None and source not in sources:
+        raise InputError(f"{source!r} is no known source; choose one of {', '.join(sources)}")
+    if not [*batch_files(root), *_quarantines(root), *_of_earlier_projects(root)]:
+        raise _nobody(annotator)  # before the locks make their folders: this may be no project at all
     with imports_locked(root), batches_locked(root):
-        pseudonyms = Pseudonyms(read_key(root))
-        names = _names_of(root, annotator, source, pseudonyms)
+        lost = lost_key(root)
+        names = _names_of(root, annotator, sources if source is None else [source], lost)
         batches = _batch_changes(root, names)
         tables = [*_quarantine_changes(root, names, annotator), *_earlier_changes(root, names)]
         if not batches and not tables:
-            raise MissingInputError(f"{FOLDER}: no batch and no quarantined row is of the annotator {annotator!r}")
-        append_event(root, _event(batches, {pseudonyms.of(name, "collected") for name in names}))
+            raise _nobody(annotator)
+        remembered = _remembered(root, names, lost)
+        append_event(root, _event(batches, remembered))
         _note(root)
         lines = [_replace(root, path, *remaining) for path, remaining in [*batches, *tables]]
+    if not remembered:
+        lines.append(f"{lost}, so the ledger cannot remember who this was: do not import these answers again")
     return [*lines, *_still_to_do(root)]
 
 
-def _names_of(root: Path, annotator: str, source: str | None, pseudonyms: Pseudonyms) -> set[str]:
-    """The names that the annotator has in raw data: as given, or pseudonyms under the project's key."""
-    from crlhf.annotations.forgetting import annotators_in
-    from crlhf.annotations.importers import IMPORTERS
+def _nobody(annotator: str) -> MissingInputError:
+    return MissingInputError(f"{FOLDER}: no batch and no quarantined row is of the annotator {annotator!r}")
 
-    present: set[str] = set()
-    for path in batch_files(root):
-        present |= annotators_in(path.read_bytes(), path.name)
-    for path in _of_earlier_projects(root):
-        present |= annotators_in(path.read_bytes(), path.name)
-    if source is None and (annotator in present or pseudonyms.is_own(annotator)):
+
+def _names_of(root: Path, annotator: str, sources: list[str], lost: str | None) -> set[str]:
+    """The names that the annotator has in raw data: as given, or pseudonyms under the project's key."""
+    present = _present(root)
+    if len(sources) > 1 and (annotator in present or is_pseudonym(annotator)):
         return {annotator}
-    sources = sorted({importer.source for importer in IMPORTERS}) if source is None else [source]
+    if lost or not key_path(root).exists():
+        raise MissingInputError(
+            f"{lost or f'{key_path(root)}: there is no key for pseudonyms'}, so nobody can be found by an id in a tool "
+            f"({annotator!r}); restore the key, or give the pseudonym (a_...) that the tables have"
+        )
+    pseudonyms = Pseudonyms(read_key(root))
     found = {one: pseudonyms.of(annotator, one) for one in sources}
     there = {one: name for one, name in found.items() if name in present}
     if len(there) > 1:
         raise InputError(f"annotators of {', '.join(there)} have the id {annotator!r}; say which with --source")
     return set(there.values()) or set(found.values())
+
+
+def _present(root: Path) -> set[str]:
+    """Everybody whom raw data names."""
+    import pandas as pd
+
+    from crlhf.annotations.forgetting import annotators_in, annotators_in_quarantine
+
+    batches = [*batch_files(root), *_of_earlier_projects(root)]
+    named = [annotators_in(path.read_bytes(), path.name) for path in batches]
+    named += [annotators_in_quarantine(pd.read_parquet(path)) for path in _quarantines(root)]
+    return set().union(*named)
+
+
+def _remembered(root: Path, names: set[str], lost: str | None) -> set[str]:
+    """What the ledger keeps of the names: the project's pseudonyms of them; without its key what are pseudonyms."""
+    ours = {name for name in names if is_pseudonym(name)}
+    if lost:
+        return ours
+    pseudonyms = Pseudonyms(read_key(root))
+    return ours | {pseudonyms.of(name, "collected") for name in names}
+
+
+def _quarantines(root: Path) -> list[Path]:
+    return sorted((root / QUARANTINE_FOLDER).glob("*.parquet"))
 
 
 def _batch_changes(root: Path, names: set[str]) -> list[_Change]:
@@ -92,9 +129,8 @@ def _quarantine_changes(root: Path, names: set[str], annotator: str) -> list[_Ch
 
     from crlhf.annotations.forgetting import Remaining, forget_in_quarantine
 
-    folder = root / QUARANTINE_FOLDER
     changes = []
-    for path in sorted(folder.glob("*.parquet")) if folder.is_dir() else []:
+    for path in _quarantines(root):
         before = pd.read_parquet(path)
         after = forget_in_quarantine(before, names, annotator)
         if len(after) < len(before):

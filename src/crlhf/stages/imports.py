@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crlhf.annotations.pseudonyms import Pseudonyms
 from crlhf.annotations.quarantine import N_SHOWN
-from crlhf.annotations.rule_names import CONTENT, COUNTED
+from crlhf.annotations.rule_names import CONTENT, COUNTED, LINE
 from crlhf.errors import InputError
+from crlhf.params import load_params
 from crlhf.progress import progress_bar
 from crlhf.schema import QUARANTINE
-from crlhf.stages.annotator_key import key_path, read_key
+from crlhf.stages.annotator_key import lost_key, read_key
 from crlhf.stages.batches import read_ledger, write_batch
 from crlhf.stages.collection import batch_files
 from crlhf.stages.crowd_record import shown_items
-from crlhf.store import atomic_write, held, records, write_table
+from crlhf.store import Store, atomic_write, held, records, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 QUARANTINE_FOLDER = "data/quarantine"
 LARGE_BYTES = 10_000_000
 """Larger files are imported under a progress bar."""
-WRITTEN_TOO = ("collected", "crowd_kit")
+BARE = "crowd_kit"
+"""The source of the format that has nothing but verdicts: neither times nor statuses."""
+WRITTEN_TOO = ("collected", BARE)
 """Sources of formats that `export` writes: their files may hold this project's own pseudonyms."""
 
 
@@ -82,15 +85,14 @@ def import_files(root: Path, paths: Sequence[Path], options: Options) -> tuple[l
     items = shown_items(root)
     files = [Opened.of(path) for path in paths]
     chosen = [importer_of(file, options.format) for file in files]
-    pseudonyms = Pseudonyms(read_key(root))
     with imports_locked(root):
-        _check_key(root, pseudonyms.fingerprint, options.accept_new_key)
+        pseudonyms = _pseudonyms(root, options.accept_new_key)
         known = _Known(root, pseudonyms)
         read = []
         for file, importer in zip(files, chosen, strict=True):
             stays = _stays(importer, known, options.keep_ids)
             found = resolve(_watched(importer.read(file), file), items, file.name, importer.source, pseudonyms, stays)
-            read.append(_Read(file, importer, found))
+            read.append(_Read(file, importer, known.without_forgotten(found)))
         bad = _keep_quarantine(root, read, options)
         lines = [line for one in read for line in _write(root, one, known, pseudonyms.fingerprint, options)]
         lines += bad
@@ -123,65 +125,97 @@ def _stays(importer: Importer, known: _Known, keep_ids: bool) -> Callable[[str],
     return lambda annotator: annotator in annotators
 
 
-def _check_key(root: Path, fingerprint: str, accept_new_key: bool) -> None:
-    used = [event["key"] for event in read_ledger(root) if "key" in event]
-    if used and used[-1] != fingerprint and not accept_new_key:
+def _pseudonyms(root: Path, accept_new_key: bool) -> Pseudonyms:
+    lost = lost_key(root)
+    if lost and not accept_new_key:
         raise InputError(
-            f"{key_path(root)}: not the key that earlier imports used, so annotators who come again would get a second "
-            "pseudonym; restore the key, or give --accept-new-key"
+            f"{lost}, so annotators who come again would get a second pseudonym; restore the key, or give "
+            "--accept-new-key"
         )
+    return Pseudonyms(read_key(root))
 
 
 class _Known:
-    """The rows that the project's batches hold, and the annotators who are forgotten."""
+    """The rows that the project has already, and the annotators who are forgotten.
+
+    Those are the rows of its batches. The verdicts of its simulated crowd are known too: a format that does not say
+    where they come from must not make them people's.
+    """
 
     def __init__(self, root: Path, pseudonyms: Pseudonyms) -> None:
         from crlhf.annotations.raw_files import read_batches
 
         self.pseudonyms = pseudonyms
-
-        annotations = read_batches(batch_files(root)).annotations
-        self.annotators = frozenset(annotations["annotator_id"])
-        self.hashes = set(_row_hashes(annotations).tolist())
+        self.hashes: set[int] = set()
+        self.verdicts: set[int] = set()
         self.statuses: dict[int, str] = {}
-        self._keep_statuses(annotations)
+        annotations = read_batches(batch_files(root)).annotations
+        self.add(annotations)
+        simulated = _simulated(root)
+        self.verdicts |= set(_hashes(simulated, _VERDICT))
+        self.annotators = frozenset(annotations["annotator_id"]) | frozenset(simulated["annotator_id"])
         gone = (event["annotators"] for event in read_ledger(root) if event["event"] == "forgotten")
         self.forgotten = {annotator for event in gone for annotator in event}
 
     def split(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
         """The new rows, how many were left out because their annotator is forgotten, and how many changed status.
 
-        A row that counts is not new when it is there already as one that counts, be its status known by now or not.
+        A row that counts is not new when it is there already as one that counts, be its status known by now or not. A
+        row of a format that has nothing but verdicts is not new when its verdict is there.
         """
-        aliases = {one: self.pseudonyms.of(one, "collected") for one in rows["annotator_id"].unique()}
-        allowed = rows.loc[[aliases[one] not in self.forgotten for one in rows["annotator_id"]]]
-        bare = _row_hashes(allowed, with_status=False).tolist()
-        old = [self.statuses.get(one) for one in bare]
+        allowed = rows[~rows["annotator_id"].isin(self._gone(rows["annotator_id"].unique()))]
+        old = [self.statuses.get(one) for one in _hashes(allowed, _BUT_STATUS)]
+        bare = [source == BARE and one in self.verdicts
+                for source, one in zip(allowed["source"], _hashes(allowed, _VERDICT), strict=True)]  # fmt: skip
         same = [
-            whole in self.hashes or (status in COUNTED and before in COUNTED)
-            for whole, status, before in zip(_row_hashes(allowed).tolist(), allowed["status"], old, strict=True)
+            whole in self.hashes or has_verdict or (status in COUNTED and before in COUNTED)
+            for whole, has_verdict, status, before in zip(
+                _hashes(allowed, CONTENT), bare, allowed["status"], old, strict=True
+            )
         ]
         new = allowed.loc[[not one for one in same]]
         changed = sum(before in COUNTED and not one for before, one in zip(old, same, strict=True))
         return new, len(rows) - len(allowed), changed
 
-    def add(self, rows: pd.DataFrame) -> None:
-        """Rows that were written just now."""
-        self.hashes |= set(_row_hashes(rows).tolist())
-        self._keep_statuses(rows)
+    def without_forgotten(self, found: Resolved) -> Resolved:
+        """What a file gave, without quarantined rows of annotators who are forgotten."""
+        from crlhf.annotations.forgetting import forget_in_quarantine
 
-    def _keep_statuses(self, rows: pd.DataFrame) -> None:
-        for bare, status in zip(_row_hashes(rows, with_status=False).tolist(), rows["status"], strict=True):
+        return found._replace(quarantine=forget_in_quarantine(found.quarantine, self._gone(found.annotators)))
+
+    def _gone(self, annotators: Iterable[str]) -> set[str]:
+        return {one for one in annotators if self.pseudonyms.of(one, "collected") in self.forgotten}
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Rows of a batch."""
+        self.hashes |= set(_hashes(rows, CONTENT))
+        self.verdicts |= set(_hashes(rows, _VERDICT))
+        for bare, status in zip(_hashes(rows, _BUT_STATUS), rows["status"], strict=True):
             if status in COUNTED or bare not in self.statuses:
                 self.statuses[bare] = status
 
 
-def _row_hashes(rows: pd.DataFrame, with_status: bool = True) -> Any:
+_BUT_STATUS = tuple(name for name in CONTENT if name != "status")
+_VERDICT = (*LINE, "verdict")
+
+
+def _hashes(rows: pd.DataFrame, columns: Sequence[str]) -> list[int]:
     """A 64-bit hash of what each row says; among a million rows two meet with a probability below 3e-8."""
     import pandas as pd
 
-    columns = [name for name in CONTENT if with_status or name != "status"]
-    return pd.util.hash_pandas_object(rows[columns], index=False)
+    hashes: list[int] = pd.util.hash_pandas_object(rows[list(columns)], index=False).tolist()
+    return hashes
+
+
+def _simulated(root: Path) -> pd.DataFrame:
+    """The verdicts of the simulated crowd that the tables of rounds hold."""
+    import pandas as pd
+
+    store, rounds = Store(root), load_params(root / "params.yaml").rounds
+    tables = [store.read(name, one) for one in rounds for name in ("annotations", "validated") if store.has(name, one)]
+    columns = [*_VERDICT, "source"]
+    rows = pd.concat([table[columns] for table in tables]) if tables else pd.DataFrame(columns=columns)
+    return rows[rows["source"] == "simulated"]
 
 
 def _write(root: Path, one: _Read, known: _Known, fingerprint: str, options: Options) -> list[str]:

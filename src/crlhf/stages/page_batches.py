@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from crlhf.annotations.pseudonyms import Pseudonyms
-from crlhf.stages.annotator_key import read_key
+from crlhf.stages.annotator_key import lost_key, read_key
 from crlhf.stages.batches import FOLDER, append_event, batches_locked, read_ledger, write_batch
 from crlhf.store import held
 
@@ -62,7 +62,12 @@ def _batch_called(root: Path, name: str) -> Path | None:
 
 
 def remember_deletion(root: Path, annotator_id: str) -> None:
-    """Tell the ledger that the page is about to delete someone, so that no older backup brings them back."""
+    """Tell the ledger that the page is about to delete someone, so that no older backup brings them back.
+
+    Without the project's key the ledger cannot name anybody; the deletion goes on.
+    """
+    if lost_key(root):
+        return
     names = [Pseudonyms(read_key(root)).of(annotator_id, "collected")]
     with batches_locked(root):
         append_event(root, {"event": "forgotten", "annotators": names, "n_rows": 0, "files": []})

@@ -7,12 +7,13 @@ from pathlib import Path
 from crlhf.errors import MissingInputError
 from crlhf.params import load_params
 from crlhf.stages import summary_path
-from crlhf.stages.collection import awaited_rounds, closing, progress_of
+from crlhf.stages.collection import closing, progress_of
 from crlhf.stages.policies import policy_path
 from crlhf.stages.scores import COMPARISONS, SCORES
 from crlhf.store import Store, read_json
 
 REPORT = "reports/report.html"
+GOES_ON = "has its verdicts; `dvc repro` goes on"
 
 
 def describe(root: Path) -> list[str]:
@@ -42,17 +43,20 @@ def describe_rounds(root: Path) -> list[str]:
     Raises:
         InputError: a batch file is unusable as a whole.
     """
-    params, store = load_params(root / "params.yaml"), Store(root)
-    awaited = set(awaited_rounds(root))
-    lines = []
-    for name, one in params.rounds.items():
-        if store.has("ppo_steps", name):
-            state = f"over; its policy is {policy_path(name)}"
-        elif name in awaited and closing(store, name) is None:
-            state = f"waiting: {progress_of(root, name)}"
-        elif store.has("annotations", name) or name in awaited:
-            state = "has its verdicts; `dvc repro` goes on"
-        else:
-            state = "not begun"
-        lines.append(f"{name} (after {one.prev}): {state}")
-    return lines
+    params = load_params(root / "params.yaml")
+    is_collected = params.crowd.source == "collected"
+    return [f"{name} (after {one.prev}): {_state(root, name, is_collected)}" for name, one in params.rounds.items()]
+
+
+def _state(root: Path, name: str, is_collected: bool) -> str:
+    """Where a round stands; what was made of another crowd, or for other programs, does not make it over."""
+    store = Store(root, name)
+    is_closed = is_collected and closing(store) is not None
+    if is_collected and store.has("items") and not (is_closed and store.has("annotations")):
+        if is_closed or (progress := progress_of(root, name)).is_enough:
+            return GOES_ON
+        older = f"; {policy_path(name)} is an older policy, from other verdicts" if store.has("ppo_steps") else ""
+        return f"waiting: {progress}{older}"
+    if store.has("ppo_steps"):
+        return f"over; its policy is {policy_path(name)}"
+    return GOES_ON if store.has("annotations") else "not begun"

@@ -78,6 +78,12 @@ def test_argilla_without_a_user_is_quarantined(argilla):
     assert rules(argilla(**responses([], users=[None]))) == {1: ["annotator_named"]}
 
 
+def test_argilla_ids_of_records_name_a_program_only_where_they_are_a_completions(argilla):
+    assert set(argilla(**responses([]), id="of the tool").rows["completion_id"]) == {PLAIN}  # by its code
+    assert rules(argilla(EMOJI, **responses([]), code=CODES[PLAIN])) == {1: ["code_matches"]}
+    assert rules(argilla(**responses([]), completion_id="beef")) == {1: ["completion_known"]}
+
+
 def test_argilla_columns_of_different_lengths_are_refused(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"id": ["1", "2"], "_server_id": ["1"], "code": ["x", "y"]}))
@@ -183,6 +189,10 @@ def test_mturk_without_any_known_field_is_refused_for_marks_would_be_lost(mturk)
 
 def test_mturk_a_line_that_is_not_there_is_quarantined(mturk):
     assert rules(mturk([{"wrong_lines": "99"}])) == {1: ["line_exists"]}
+
+
+def test_mturk_blanks_around_a_worker_id_make_no_other_annotator_in_the_quarantine(mturk):
+    assert KEY.of("W9", "mturk") in mturk("[{", WorkerId=" W9 ").quarantine["row"][0]
 
 
 def test_mturk_worker_ids_do_not_reach_the_quarantine(mturk):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from crlhf.lines import sha256_text
 from tests.annotations.importers.crowd import CRLF, EMOJI, FOLDER, HONEYPOT, KEY, PLAIN, items, read, rules
 
 CODES = items().set_index("completion_id")["code"]
@@ -219,8 +220,38 @@ def test_a_program_that_was_not_shown_is_quarantined_by_name(run):
     assert "the code begins" in found.quarantine["reason"][0]
     found = run(data={"completion_id": "beef"})
     assert "completion_id is 'beef'" in found.quarantine["reason"][0]
-    found = run(data={"completion_id": PLAIN, "code": CODES[EMOJI]})
-    assert rules(found) == {1: ["code_matches"]}
+
+
+PLAIN_SHA, EMOJI_SHA = (sha256_text(CODES[which]) for which in (PLAIN, EMOJI))
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        ({"completion_id": PLAIN, "code": CODES[EMOJI]}, "code_matches"),
+        ({"completion_id": PLAIN, "code_sha256": EMOJI_SHA}, "code_matches"),
+        ({"completion_id": PLAIN, "code_sha256": PLAIN_SHA, "code": CODES[PLAIN] + "!"}, "code_matches"),
+        ({"completion_id": PLAIN, "code_sha256": EMOJI_SHA, "code": CODES[PLAIN]}, "code_matches"),
+        ({"completion_id": PLAIN, "code_sha256": "0" * 64, "code": CODES[PLAIN]}, "code_matches"),
+        ({"code_sha256": PLAIN_SHA, "code": CODES[EMOJI]}, "code_matches"),
+        ({"code_sha256": "0" * 64, "code": CODES[PLAIN]}, "code_matches"),
+        ({"code_sha256": PLAIN_SHA, "code": "changed"}, "code_matches"),
+        ({"completion_id": "beef", "code_sha256": PLAIN_SHA}, "completion_known"),
+        ({"completion_id": "beef", "code": CODES[PLAIN]}, "completion_known"),
+        ({"code_sha256": "0" * 64, "code": "changed"}, "completion_known"),
+    ],
+)
+def test_id_hash_and_code_must_all_name_one_program(run, data, rule):
+    found = run(data=data)
+    assert found.rows.empty
+    assert rules(found) == {1: [rule]}
+
+
+def test_id_hash_and_code_that_agree_are_one_program(run):
+    for code in (CODES[CRLF], CODES[CRLF].replace("\r\n", "\n")):
+        for sha256 in (sha256_text(CODES[CRLF]), sha256_text(code)):
+            found = run(data={"completion_id": CRLF, "code_sha256": sha256, "code": code})
+            assert set(found.rows["completion_id"]) == {CRLF}
 
 
 def test_a_cut_file_keeps_its_whole_tasks(tmp_path):

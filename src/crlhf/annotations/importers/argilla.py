@@ -118,7 +118,7 @@ def _answers(row_no: int, record: Any) -> Iterator[Record]:
     users = list(dict.fromkeys(response.user for response in responses))
     for place, user in enumerate(users, row_no + 1):
         mine = [response for response in responses if response.user == user]
-        yield _answer(place, fields, user, mine, record)
+        yield _answer(place, fields, user, mine)
 
 
 def _nested(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Response]]:
@@ -154,27 +154,26 @@ def _user(value: Any) -> str | None:
     return value if isinstance(value, str) and value not in ("", "None") else None
 
 
-def _answer(
-    row_no: int, fields: Mapping[str, Any], user: str | None, responses: list[_Response], record: Any
-) -> Record:
+def _answer(row_no: int, fields: Mapping[str, Any], user: str | None, responses: list[_Response]) -> Record:
+    raw = {**fields, "responses": [response._asdict() for response in responses]}  # other people's are not its own
+
     def build() -> Answer:
         statuses = {response.status if isinstance(response.status, str) else None for response in responses}
         if len(statuses) > 1 or not statuses <= STATUSES.keys():
             raise ValueFault("status_known", f"the status of an answer is {sorted(map(str, statuses))}")
-        reference = reference_in(fields)
-        if reference.completion_id is None and isinstance(fields.get("id"), str):
-            reference = reference._replace(completion_id=fields["id"])
+        record_id = fields.get("id")
+        reference = reference_in(fields)._replace(record_id=record_id if isinstance(record_id, str) else None)
         return Answer(
             row_no,
             user,
             reference,
             tuple(mark for response in responses for mark in _marks(response.value)),
             STATUSES[statuses.pop()],
-            record,
+            raw,
             is_gold=fields.get("is_gold") is True,
         )
 
-    return attempt(row_no, record, build)
+    return attempt(row_no, raw, build)
 
 
 def _marks(value: Any) -> Iterator[SpanMark]:

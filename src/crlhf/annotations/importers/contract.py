@@ -41,11 +41,16 @@ class SpanMark(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """How the tool names the program that was shown; at least one is needed. `code` is the text as it was shown."""
+    """How the tool names the program that was shown; at least one is needed, and all must name the same one.
+
+    `code` is the text as it was shown. `record_id` is the tool's own id of its record: it says something only where it
+    is a completion's.
+    """
 
     completion_id: str | None = None
     code_sha256: str | None = None
     code: str | None = None
+    record_id: str | None = None
 
 
 class Answer(NamedTuple):

@@ -31,6 +31,7 @@ from crlhf.annotations.importers.contract import (
 from crlhf.annotations.importers.marks import READINGS
 from crlhf.annotations.importers.opened import Opened
 from crlhf.annotations.importers.values import as_list, as_object, seconds_of, time_of, whole_number
+from crlhf.annotations.pseudonyms import person_in
 from crlhf.annotations.raw_values import ValueFault
 
 NO_LINE = re.compile(
@@ -117,12 +118,10 @@ def annotator_of(completed_by: Any, annotation_id: Any) -> str | None:
     An export without user details has none. Then nothing tells whose answers are the same person's, and each counts as
     an annotator of its own, named by its annotation.
     """
-    if isinstance(completed_by, dict):
-        named = (completed_by.get(key) for key in ("id", "email", "username"))
-        completed_by = next((value for value in named if value not in (None, "")), None)
-    if isinstance(completed_by, bool) or completed_by in (None, "") or not isinstance(completed_by, int | str):
+    name = person_in(completed_by)
+    if name is None:
         return None if annotation_id is None else f"anonymous annotation {annotation_id}"
-    return str(completed_by)
+    return name
 
 
 def marks_of(results: list[Any]) -> tuple[tuple[LineMark | SpanMark, ...], bool]:

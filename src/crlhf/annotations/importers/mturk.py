@@ -73,6 +73,7 @@ class MechanicalTurk:
 
 def _answer(row_no: int, cells: Mapping[str, str]) -> tuple[Record, bool]:
     knows = False
+    cells = {**cells, "WorkerId": cells["WorkerId"].strip()}
 
     def build() -> Answer:
         nonlocal knows
@@ -86,18 +87,18 @@ def _answer(row_no: int, cells: Mapping[str, str]) -> tuple[Record, bool]:
         inputs = {key.removeprefix("Input."): cell for key, cell in cells.items() if key.startswith("Input.")}
         return Answer(
             row_no,
-            cells["WorkerId"].strip() or None,
+            cells["WorkerId"] or None,
             reference_in(inputs),
             tuple(forms.marks(fields, READINGS)),
             status,
-            dict(cells),
+            cells,
             submitted_at=time_of(cells.get("SubmitTime")),
             started_at=time_of(cells.get("AcceptTime"), absent=""),
             duration_s=seconds_of(cells.get("WorkTimeInSeconds")),
             says_none=forms.says_none(fields),
         )
 
-    return attempt(row_no, dict(cells), build), knows
+    return attempt(row_no, cells, build), knows
 
 
 def _fields(cells: Mapping[str, str]) -> dict[str, Any]:

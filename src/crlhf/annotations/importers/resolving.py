@@ -1,8 +1,9 @@
 """From the records of any format to rows of the raw table: programs are matched, marks become lines, names pseudonyms.
 
-A program is matched by its `completion_id`, else by the SHA-256 of its code, else by its code; line breaks aside
-(`\\r\\n` is `\\n`), for pages and tables change them, and line numbers stay. What matches nothing that was shown goes
-to quarantine by name. The rows then keep to every rule that `crlhf validate` asks, or go to quarantine too.
+A program is matched by its `completion_id`, the SHA-256 of its code and its code: by whichever a record has, and all
+must name the same one. Line breaks are aside (`\\r\\n` is `\\n`), for pages and tables change them, and line numbers
+stay. What matches nothing that was shown goes to quarantine by name. The rows then keep to every rule that `crlhf
+validate` asks, or go to quarantine too.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class Resolved(NamedTuple):
         quarantine: the others, under QUARANTINE.
         gold: honeypots' keys; they are no opinions and no rows.
         counts: `answers`, `skipped`, `gold`, `anonymous`, `unjudged marks` (on lines that are not judged).
+        annotators: who is named in the rows and the quarantine, by pseudonym.
     """
 
     rows: pd.DataFrame
     quarantine: pd.DataFrame
     gold: list[Gold]
     counts: Counter[str]
+    annotators: frozenset[str]
 
 
 class _Shown:
@@ -67,22 +70,32 @@ class _Shown:
         Raises:
             ValueFault: there is none, there are several, or its code is another.
         """
-        digests = [] if program.code_sha256 is None else [program.code_sha256]
+        named = self._named(program)
+        by_code = []
+        if program.code_sha256 is not None:
+            by_code.append(self.by_sha.get(program.code_sha256, []))
         if program.code is not None:
-            digests += [sha256_text(program.code), sha256_text(_lf(program.code))]
-        item = self.by_id.get(program.completion_id or "")
-        if item is not None:
-            if digests and not any(item in self.by_sha.get(digest, ()) for digest in digests):
-                reason = f"the code that was shown is not the code of {item['completion_id']}"
-                raise ValueFault("code_matches", reason)
-            return item
-        found = next((self.by_sha[digest] for digest in digests if digest in self.by_sha), [])
-        if len(found) > 1:
-            names = ", ".join(sorted(row["completion_id"] for row in found))
-            raise ValueFault("completion_known", f"several programs have this code ({names}); give completion_id")
-        if not found:
+            digests = {sha256_text(program.code), sha256_text(_lf(program.code))}
+            by_code.append([row for digest in digests for row in self.by_sha.get(digest, ())])
+        candidates = [named] if named else next(filter(None, by_code), [])
+        if not candidates:
             raise ValueFault("completion_known", _unknown(program))
-        return found[0]
+        found = {row["completion_id"]: row for row in candidates if all(row in rows for rows in by_code)}
+        if not found:
+            names = ", ".join(sorted(row["completion_id"] for row in candidates))
+            raise ValueFault("code_matches", f"the code or code_sha256 that was shown is not that of {names}")
+        if len(found) > 1:
+            names = ", ".join(sorted(found))
+            raise ValueFault("completion_known", f"several programs have this code ({names}); give completion_id")
+        return next(iter(found.values()))
+
+    def _named(self, program: Reference) -> dict[str, Any] | None:
+        """The item that is called by its id, or None where a reference has none."""
+        if program.completion_id is None:
+            return self.by_id.get(program.record_id or "")
+        if program.completion_id not in self.by_id:
+            raise ValueFault("completion_known", _unknown(program))
+        return self.by_id[program.completion_id]
 
 
 def _lf(code: str) -> str:
@@ -124,7 +137,7 @@ def resolve(
     found = find_faults(rows, items, unread=unread)
     is_bad = found.faults.any(axis=1)
     broken = quarantine_frame([*book.faults, *explain(rows, items, found.item, found.faults)])
-    return Resolved(rows[~is_bad].reset_index(drop=True), broken, book.gold, book.counts)
+    return Resolved(rows[~is_bad].reset_index(drop=True), broken, book.gold, book.counts, book.annotators)
 
 
 class _Book:
@@ -144,19 +157,18 @@ class _Book:
     def take(self, record: Record) -> None:
         """Add the rows of a record, or its fault."""
         if isinstance(record, Refused):
-            self._refuse(record.row_no, record.rule, record.reason, record.raw, _annotator_in(record.raw))
+            self._refuse(record.row_no, record.rule, record.reason, record.raw)
             return
         take: Callable[[Any], None] = self._take_answer if isinstance(record, Answer) else self._take_verdict
         try:
             take(record)
         except ValueFault as fault:
             raw = record.raw if isinstance(record, Answer) else dict(record.cells)
-            who = record.annotator if isinstance(record, Answer) else record.cells.get("annotator_id")
+            who = record.annotator if isinstance(record, Answer) else None
             self._refuse(record.row_no, fault.rule, str(fault), raw, who)
 
-    def _refuse(self, row_no: int, rule: str, reason: str, raw: Any, annotator: str | None) -> None:
-        alias = "" if annotator is None else self._pseudonym(annotator)
-        clean = row_json(without_names(raw, annotator, alias))
+    def _refuse(self, row_no: int, rule: str, reason: str, raw: Any, annotator: str | None = None) -> None:
+        clean = row_json(without_names(raw, self._pseudonym, annotator))
         self.faults.append(Fault(self.name, row_no, rule, reason, clean))
 
     def _pseudonym(self, annotator: str) -> str:
@@ -227,6 +239,11 @@ class _Book:
         for column, values in self.columns.items():
             values.append(row[column])
 
+    @property
+    def annotators(self) -> frozenset[str]:
+        """The pseudonyms so far."""
+        return frozenset(self._known.values())
+
     def frame(self) -> pd.DataFrame:
         """The rows so far as a table under ANNOTATIONS."""
         import pandas as pd
@@ -238,12 +255,6 @@ class _Book:
                 for column in ANNOTATIONS.columns
             }
         )
-
-
-def _annotator_in(raw: Any) -> str | None:
-    """The annotator of a flat row that cannot be read otherwise, so that its place in an answer is known."""
-    named = (raw.get(key) for key in ("annotator_id", "WorkerId", "worker")) if isinstance(raw, dict) else ()
-    return next((value for value in named if isinstance(value, str) and value), None)
 
 
 def _lines_of(code: str, mark: LineMark | SpanMark) -> list[int]:

@@ -79,6 +79,8 @@ class Toloka:
 
 
 def _answer(row_no: int, cells: Mapping[str, str]) -> Record:
+    cells = {**cells, WORKER: cells[WORKER].strip()}
+
     def build() -> Answer:
         fields = _fields(cells, "OUTPUT:")
         status = STATUSES.get(cells.get(STATUS, "").strip().upper())
@@ -86,17 +88,17 @@ def _answer(row_no: int, cells: Mapping[str, str]) -> Record:
             raise ValueFault("status_known", f"{STATUS} is {cells[STATUS]!r}")
         return Answer(
             row_no,
-            cells[WORKER].strip(),
+            cells[WORKER],
             reference_in(_fields(cells, "INPUT:", quiet=True)),
             tuple(forms.marks(fields, READINGS)),
             "skipped" if forms.says_skip(fields) else status,
-            dict(cells),
+            cells,
             submitted_at=time_of(cells.get("ASSIGNMENT:submitted")),
             started_at=time_of(cells.get("ASSIGNMENT:started"), absent=""),
             says_none=forms.says_none(fields),
         )
 
-    return attempt(row_no, dict(cells), build)
+    return attempt(row_no, cells, build)
 
 
 def _key(row_no: int, cells: Mapping[str, str]) -> Answer | None:
