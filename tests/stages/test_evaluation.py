@@ -189,9 +189,9 @@ def test_the_sql_set_is_that_of_the_project_or_a_named_file(policies, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("n_samples", "size"), [(0, 1), (3, 1), (15, 1), (16, 2), (40, 5), (127, 15), (128, 16), (10**4, 16)]
+    ("n_samples", "size"), [(0, 1), (3, 1), (7, 1), (8, 2), (40, 10), (63, 15), (64, 16), (10**4, 16)]
 )
-def test_few_samples_are_written_in_at_least_eight_batches_where_there_are_as_many(n_samples, size):
+def test_few_samples_are_written_in_at_least_four_batches_where_there_are_as_many(n_samples, size):
     assert usual_batch_size(n_samples) == size
 
 

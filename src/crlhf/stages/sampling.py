@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crlhf.policy.engines import Engine
 
 
-_MOST, _LEAST_BATCHES = 16, 8
+_MOST, _LEAST_BATCHES = 16, 4
 
 
 class Sampling(NamedTuple):
@@ -29,7 +29,7 @@ class Sampling(NamedTuple):
 
 
 def usual_batch_size(n_samples: int) -> int:
-    """Samples written together where nobody says how many: at most 16, and few enough for eight batches.
+    """Samples written together where nobody says how many: at most 16, and few enough for four batches.
 
     A batch that is interrupted is written anew, so that few batches make for much to be lost.
     """
