@@ -302,6 +302,25 @@ def test_marks_survive_a_lost_connection_and_a_reload(chromium, tmp_path):
         assert [answer["wrong_line_nos"] for answer in submitted(connection)] == [[2]]
 
 
+def test_the_time_in_view_survives_a_reload(chromium, tmp_path):
+    page = small_page(tmp_path, [item(n) for n in range(2)])
+    with running(page) as address, tab_of(chromium, address) as tab:
+        signed_in(tab, page, address)
+        tab.goto("/task")
+        for keys in ((), ("Space",)):  # looked at only, then marked too
+            tab.wait_for_timeout(700)
+            for key in keys:
+                tab.keyboard.press(key)
+            tab.reload()
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector("text=1 of 40 judged")
+        assert tab.evaluate("Object.keys(localStorage)") == []  # leaving the page did not make a draft of what was sent
+    with page.database.read() as connection:
+        (answer,) = submitted(connection)
+    assert answer["wrong_line_nos"] == [2]
+    assert 1.4 <= answer["duration_s"] <= answer["submitted_at"] - answer["started_at"] + 0.001
+
+
 @contextmanager
 def tab_of_flaky(chromium, address):
     context = chromium.new_context(base_url=address)

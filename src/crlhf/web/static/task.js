@@ -16,7 +16,7 @@
   const notes = more ? [...more.querySelectorAll("select, input")] : [];
   const draftKey = "draft " + (lease ? lease.value : location.pathname);
   const past = [];
-  let isSending = false;
+  let isSending = false, isGone = false;
 
   const state = () => lines.map((line) => line.checked).concat(nothing.checked);
   let before = state();
@@ -38,13 +38,15 @@
   const stored = (action) => { try { return action(localStorage); } catch { return null; /* not allowed: no draft */ } };
   const dropDrafts = (but) => stored((store) => Object.keys(store)
     .filter((name) => name.startsWith("draft ") && name !== but).forEach((name) => store.removeItem(name)));
-  const keep = () => stored((store) => store.setItem(draftKey, JSON.stringify(
-    { marks: state(), notes: notes.map((note) => note.value), past: past.slice(-50) })));
+  const keep = () => isGone || stored((store) => store.setItem(draftKey, JSON.stringify(
+    { marks: state(), notes: notes.map((note) => note.value), past: past.slice(-50), active_s: Number(activeSeconds()) })));
+  const dropAll = () => { isGone = true; dropDrafts(); };
   const recall = () => {
     const draft = stored((store) => JSON.parse(store.getItem(draftKey)));
     if (!draft || !Array.isArray(draft.marks) || draft.marks.length !== lines.length + 1) return;
     show(draft.marks);
     past.push(...draft.past);
+    active += 1000 * draft.active_s || 0;
     notes.forEach((note, index) => { note.value = draft.notes[index] || ""; });
     if (notes.some((note) => note.value)) more.open = true;
   };
@@ -66,14 +68,16 @@
     settle();
   };
 
-  // The clock of the sitting, and the seconds in which the page was in view.
+  // The clock of the sitting, and the seconds in which the page was in view: reloads included, by way of the draft.
   const clock = document.getElementById("clock");
   const opened = Date.now();
   let active = 0, since = document.hidden ? null : performance.now();
   document.addEventListener("visibilitychange", () => {
     if (document.hidden && since !== null) { active += performance.now() - since; since = null; }
     else if (!document.hidden && since === null) since = performance.now();
+    if (document.hidden) keep();
   });
+  addEventListener("pagehide", keep);
   const activeSeconds = () => ((active + (since === null ? 0 : performance.now() - since)) / 1000).toFixed(3);
   if (clock) {
     const start = Number(clock.dataset.seconds);
@@ -180,7 +184,7 @@
   undoButton.addEventListener("click", undo);
 
   notes.forEach((note) => note.addEventListener("input", keep));
-  document.getElementById("leave")?.addEventListener("submit", () => dropDrafts());
+  document.getElementById("leave")?.addEventListener("submit", dropAll);
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // back: it may have been sent
 
   dropDrafts(draftKey);
