@@ -89,30 +89,37 @@
     }, 1000);
   }
 
-  // Sending: the same key each time, so that an answer that arrived twice counts once.
+  // Sending: the same key each time, so that an answer that arrived twice counts once. Only the page itself says that it
+  // arrived: a redirect or a page from a proxy on the way (maintenance, a login) is no receipt.
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
   const sentences = {
     401: "You are signed out. Open a new link in another tab, then submit again here.",
     404: "This program is not yours any more. Reload the page for the next one.",
     429: "That was too fast for this page. Wait a moment and submit again.",
   };
-  const send = async (body, next) => {
+  const ask = (body) => fetch(form.action, {
+    method: "POST", body, headers: { "x-crlhf-script": "1" }, redirect: "manual", credentials: "same-origin",
+    signal: AbortSignal.timeout?.(20000),
+  });
+  const send = async (body) => {
     for (let attempt = 0; ; attempt += 1) {
+      let trouble = "No connection.";
       try {
-        const answer = await fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" });
-        if (answer.type === "opaqueredirect") {
-          dropDrafts();
+        const answer = await ask(body), next = answer.headers.get("x-crlhf-accepted");
+        if (next) {
+          dropAll();
           location.assign(next);
           return;
         }
-        if (answer.status < 500) {
+        trouble = "This page does not answer.";
+        if (answer.status >= 400 && answer.status < 500) {
           isSending = false;
           tell(sentences[answer.status] || "This answer was not accepted. Check it and submit again.", true);
           return;
         }
-      } catch { /* no connection: below */ }
+      } catch { /* no connection, or none that answers in time: below */ }
       const seconds = Math.min(30, 2 ** attempt);
-      tell("No connection. Your answer is kept here and sent again in " + seconds + " s.", true);
+      tell(trouble + " Your answer is kept here and sent again in " + seconds + " s.", true);
       await wait(seconds * 1000);
     }
   };
@@ -129,7 +136,7 @@
     if (isSkip) body.set("skip", "1");
     if (lease) body.set("active_s", activeSeconds());
     tell("Sending …");
-    send(body, lease ? "/task" : location.pathname);
+    send(body);
   });
 
   // Keys. Letters can be switched off for those whose voice or reader sends them (WCAG 2.1.4).
