@@ -77,8 +77,9 @@ def hidden_fields(html):
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', html))
 
 
-def post(client, path, fields=(), **more):
-    return client.post(path, content=urlencode(list(dict(fields).items()), doseq=True), headers=FORM, **more)
+def post(client, path, fields=(), extra=(), **more):
+    headers = FORM | dict(extra)
+    return client.post(path, content=urlencode(list(dict(fields).items()), doseq=True), headers=headers, **more)
 
 
 def answer_fields(client, **sent):

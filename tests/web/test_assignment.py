@@ -228,6 +228,16 @@ def test_a_clock_that_is_set_back_loses_no_answer_and_ends_none_before_it_began(
     assert take(database, me, 400.0) is not None
 
 
+def test_a_lease_from_a_clock_that_was_ahead_ends_when_the_clock_is_right(database):
+    fill(database)
+    ahead, other = newcomer(database), newcomer(database)
+    task = take(database, ahead, 1e6)
+    take(database, other, 100.0)
+    assert sum(n_taken(database).values()) == 1  # the other's alone
+    assert answer(database, ahead, task, 130.0).is_new
+    assert sum(n_taken(database).values()) == 2
+
+
 def test_a_clock_that_leaps_forward_ends_leases_and_loses_no_answer(database):
     fill(database)
     me, other = newcomer(database), newcomer(database)

@@ -302,6 +302,58 @@ def test_marks_survive_a_lost_connection_and_a_reload(chromium, tmp_path):
         assert [answer["wrong_line_nos"] for answer in submitted(connection)] == [[2]]
 
 
+def test_the_time_in_view_survives_a_reload(chromium, tmp_path):
+    page = small_page(tmp_path, [item(n) for n in range(2)])
+    with running(page) as address, tab_of(chromium, address) as tab:
+        signed_in(tab, page, address)
+        tab.goto("/task")
+        for keys in ((), ("Space",)):  # looked at only, then marked too
+            tab.wait_for_timeout(700)
+            for key in keys:
+                tab.keyboard.press(key)
+            tab.reload()
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector("text=1 of 40 judged")
+        assert tab.evaluate("Object.keys(localStorage)") == []  # leaving the page did not make a draft of what was sent
+    with page.database.read() as connection:
+        (answer,) = submitted(connection)
+    assert answer["wrong_line_nos"] == [2]
+    assert 1.4 <= answer["duration_s"] <= answer["submitted_at"] - answer["started_at"] + 0.001
+
+
+@pytest.mark.parametrize(
+    ("in_its_place", "said"),
+    [
+        (lambda route: route.fulfill(status=302, headers={"location": "/"}), "This page does not answer."),
+        (lambda route: route.fulfill(status=200, body="under maintenance"), "This page does not answer."),
+        (lambda route: None, "No connection."),
+    ],
+    ids=["redirect", "page", "silence"],
+)
+def test_what_a_proxy_says_is_no_receipt_and_silence_ends(chromium, tmp_path, in_its_place, said):
+    """The draft stays until the page itself has the answer; then the same answer is sent again by itself."""
+    page = small_page(tmp_path, [item(n) for n in range(2)])
+    with running(page) as address, tab_of_flaky(chromium, address) as tab:
+        tab.add_init_script(
+            "const own = AbortSignal.timeout; AbortSignal.timeout = (ms) => own.call(AbortSignal, ms / 20)"
+        )
+        signed_in(tab, page, address)
+        tab.goto("/task")
+        tab.keyboard.press("Space")
+        tab.route("**/task", lambda route: in_its_place(route) if route.request.method == "POST" else route.continue_())
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(f"text={said} Your answer is kept here")
+        assert tab.url == f"{address}/task"
+        assert tab.evaluate("Object.keys(localStorage).length") == 1
+        with page.database.read() as connection:
+            assert progress.n_answers(connection) == 0
+        tab.unroute_all(behavior="ignoreErrors")
+        tab.wait_for_selector("text=1 of 40 judged")
+        assert tab.evaluate("Object.keys(localStorage)") == []
+    with page.database.read() as connection:
+        assert [answer["wrong_line_nos"] for answer in submitted(connection)] == [[2]]
+
+
 @contextmanager
 def tab_of_flaky(chromium, address):
     context = chromium.new_context(base_url=address)

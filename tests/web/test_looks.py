@@ -213,6 +213,9 @@ def test_colours_keep_their_contrast_in_both_schemes():
             assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
         for edge in ("edge", "accent", "wrong"):
             assert contrast(colours[edge], colours["surface"]) >= 3, edge
+        assert contrast(colours["edge"], colours["sunk"]) >= 3
+    faded = [rule for rule in re.findall(r"[^{}]+\{[^{}]*\}", css) if re.search(r"opacity: 0?\.", rule)]
+    assert faded == []  # or the colours that are seen are not the ones above
 
 
 def contrast(one, other):
