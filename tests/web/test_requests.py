@@ -267,7 +267,7 @@ def test_links_cannot_be_tried_without_end(served):
 def test_a_lecture_hall_behind_one_address_gets_in_at_once(served):
     files = [f"/static/{name}" for name in ("page.css", "icon.svg", "task.js")]
     with served.database.write() as connection:
-        made = people.invite(connection, 200, "", 7, served.now, "test")
+        made = people.invite(connection, 200, "", served.now, "test")
     for one in made:
         client = served.client()
         asked = [client.get(path).status_code for path in (f"/join/{one.token}", *files)]

@@ -22,9 +22,9 @@ LIMITS: dict[str, Limit] = {
     "annotator": Limit(120, 20.0),
     "operator": Limit(120, 10.0),
 }
-"""By what is asked for. Nobody reads and judges twenty programs a second. A lecture hall joins at once from one address:
-200 people, two requests each for the link and up to four for style, icon and script, with room for reloads. Links need
-no tighter limit: nobody guesses 256 bits."""
+"""By what is asked for. Nobody reads and judges twenty programs a second. A lecture hall joins at once from one
+address: 200 people, two requests each for the link and up to four for style, icon and script, with room for reloads.
+Links need no tighter limit: nobody guesses 256 bits."""
 
 _MOST_BUCKETS = 20_000
 
