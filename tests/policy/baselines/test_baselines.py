@@ -162,10 +162,13 @@ def test_the_reference_stays_the_base_when_an_adapter_is_trained_on(method, tmp_
     assert start > 1e-4  # a copy of the adapter as reference would start at 0
 
 
-def test_a_reward_model_learns_the_ranking_on_the_scale_of_the_scores(tmp_path):
+@pytest.mark.parametrize("stop", [[], [22, 23]], ids=["no stop", "stop"])
+def test_a_reward_model_learns_the_ranking_on_the_scale_of_the_scores(stop, tmp_path):
+    """The same with a stop string, whose tokens are stored and which nobody sees: what it learns is what it scores."""
     model, tokenizer = tiny.make_policy(), tiny.make_tokenizer()
     model.save_pretrained(tmp_path / "base")
     table = rollouts(model, n_problems=6, n_samples=6)
+    table["token_ids"] = [tokens + stop for tokens in table["token_ids"]]
     found = train_reward_model(
         tmp_path / "base",
         tokenizer,
@@ -175,11 +178,13 @@ def test_a_reward_model_learns_the_ranking_on_the_scale_of_the_scores(tmp_path):
         seed=3,
         work=tmp_path / "work",
         on_step=lambda step, curves: None,
+        cut=lambda text: text.split(" w22 w23")[0],
     )
     assert found.n_pairs == len(ranked_pairs(groups_of(table)))
     assert found.pair_accuracy > 0.9
-    prompts, texts = ([tokenizer.decode(ids) for ids in table[name]] for name in ("prompt_token_ids", "token_ids"))
-    scores = pd.Series(found.score(prompts, [f" {text}" for text in texts]))  # words of this tokenizer need a blank
+    prompts = [tokenizer.decode(ids) for ids in table["prompt_token_ids"]]
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in table["token_ids"]]  # as PPO hands them over
+    scores = pd.Series(found.score(prompts, texts))
     assert scores.mean() == pytest.approx(table["reward"].mean(), abs=1e-4)
     assert scores.std(ddof=0) == pytest.approx(table["reward"].std(ddof=0), abs=1e-4)
     assert scores.corr(table["reward"], method="spearman") > 0.8

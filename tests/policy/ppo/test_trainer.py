@@ -363,6 +363,54 @@ def test_mean_reward_rises_online(tmp_path):
     assert all(metrics["gap_to_behaviour"] < 1e-6 for metrics in steps[::4])
 
 
+@pytest.mark.parametrize("fine_tuning", ["lora", "full"])
+def test_online_completions_end_with_the_token_that_completes_a_stop_string(fine_tuning, tmp_path, monkeypatch):
+    model, tokenizer, told, drawn = make_policy(), make_tokenizer(), [], []
+    own = type(model).generate
+
+    def generate(model, **kwargs):
+        found = own(model, **kwargs)
+        drawn.append(found[:, kwargs["input_ids"].shape[1] :])
+        return found
+
+    def reward(prompts, completions):
+        told.append(completions)
+        return [0.5] * len(completions)
+
+    def go(folder, **more):
+        steps = []
+        train_ppo_online(
+            model,
+            tokenizer,
+            ["w4 w5 w6", "w20 w7 w9"],
+            reward,
+            make_params(num_ppo_epochs=1, batch_size=48, micro_batch_size=16, fine_tuning=fine_tuning),
+            n_per_prompt=24,
+            n_rounds=1,
+            max_new_tokens=8,
+            temperature=TEMPERATURE,
+            seed=5,
+            folder=tmp_path / folder,
+            on_step=lambda step, metrics: steps.append(metrics),
+            **more,
+        )
+        return steps[0]["length"]
+
+    free = go("free")
+    word = pd.Series([w for text in told[0] for w in text.split()[:4]]).value_counts().index[0]
+    model = make_policy()
+    monkeypatch.setattr(type(model), "generate", generate)
+    stopped = go("stopped", stops=[word])
+    ends = [text.split().index(word) + 1 for text in told[1] if word in text.split()]
+    assert len(ends) > 4
+    assert all(text.split()[-1] == word for text in told[1] if word in text.split())
+    assert stopped < free
+    assert "generate" not in vars(model)  # the model is lent: it is given back as it was
+    rows = [tokenizer.decode(row).split() for row in drawn[0]]
+    after = {other for row in rows if word in row for other in row[row.index(word) + 1 :]}
+    assert after <= {"<pad>"}  # nothing was written after the stop
+
+
 def test_vllm_that_is_not_there_is_a_clear_error(tmp_path):
     with pytest.raises(ParamsError, match="vLLM is not installed"):
         train_ppo_online(
