@@ -1,6 +1,7 @@
 """What one training run does, on a policy of 30 000 weights."""
 
 import math
+from functools import partialmethod
 
 import pandas as pd
 import pytest
@@ -207,6 +208,23 @@ def test_full_fine_tuning_trains_all_weights_and_stores_a_whole_policy(tmp_path)
     _, more = train(tmp_path / "b", rollouts=table, params=params, start=tmp_path / "a")
     assert more[0][1]["gap_to_behaviour"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-4)
     assert more[0][1]["kl_k3"] > 1e-4
+
+
+def test_the_next_round_starts_from_a_large_policy_in_shards_as_from_one_file(tmp_path, monkeypatch):
+    model, whole = make_policy(), make_params(fine_tuning="full", learning_rate=1e-3, num_ppo_epochs=1)
+    result, _ = train(tmp_path / "file", params=whole)
+    own = type(model).save_pretrained
+    monkeypatch.setattr(type(model), "save_pretrained", partialmethod(own, max_shard_size="40KB"))
+    shards, _ = train(tmp_path / "shards", params=whole)
+    assert (result.weights / "model.safetensors").is_file()
+    assert len(list(shards.weights.glob("model-*.safetensors"))) > 1
+    one, _ = train(tmp_path / "after file", params=whole, start=tmp_path / "file")
+    other, _ = train(tmp_path / "after shards", params=whole, start=tmp_path / "shards")
+    assert other.history == one.history
+    lost = sorted(shards.weights.glob("model-*.safetensors"))[0]
+    lost.unlink()
+    with pytest.raises(MissingInputError, match=rf"{lost.name}: no weights to start from"):
+        train(tmp_path / "after loss", params=whole, start=tmp_path / "shards")
 
 
 def test_equal_runs_end_with_equal_bytes_and_another_seed_does_not(tmp_path):
