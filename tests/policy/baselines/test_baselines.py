@@ -15,6 +15,7 @@ from crlhf.params import TuningParams
 from crlhf.policy.baselines import train_baseline, train_reward_model
 from crlhf.policy.baselines.groups import Response, best_of, groups_of, ranked_pairs, spread_groups
 from crlhf.policy.baselines.replay import StoredGroups
+from crlhf.rewards.scores import add_ranking
 
 _spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parents[1] / "ppo" / "tiny.py")
 tiny = importlib.util.module_from_spec(_spec)
@@ -66,6 +67,16 @@ def test_groups_follow_the_ranking_and_ties_give_no_pair():
     ]
     assert [response.tokens for _, response in best_of(groups, keep=2)] == [[3]]  # 0.5 is no better than the worst
     assert [group.problem_id for group in spread_groups(groups)] == ["p"]
+
+
+def test_rewards_that_the_ranking_ties_give_no_pair_and_no_target():
+    table = table_of([("p", 2, 0.1 + 0.2), ("p", 3, 0.3), ("q", 4, 0.3 + 2e-9), ("q", 5, 0.3)])
+    ranked = add_ranking(table)
+    groups = groups_of(table)
+    assert ranked["is_tied"].tolist() == [True, True, False, False]
+    assert [(pair.chosen, pair.rejected) for pair in ranked_pairs(groups)] == [([4], [5])]
+    assert [response.tokens for _, response in best_of(groups, keep=1)] == [[4]]
+    assert [group.problem_id for group in spread_groups(groups)] == ["q"]
 
 
 def test_completions_of_one_problem_share_their_prompt():
