@@ -15,6 +15,8 @@ from crlhf.params import TuningParams
 from crlhf.policy.baselines import train_baseline, train_reward_model
 from crlhf.policy.baselines.groups import Response, best_of, groups_of, ranked_pairs, spread_groups
 from crlhf.policy.baselines.replay import StoredGroups
+from crlhf.policy.baselines.trainers import make_trainer
+from crlhf.policy.ppo.tuning import LoraTuning
 from crlhf.rewards.scores import add_ranking
 
 _spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parents[1] / "ppo" / "tiny.py")
@@ -88,11 +90,56 @@ def test_completions_of_one_problem_share_their_prompt():
 
 def test_a_smaller_group_repeats_its_best_without_a_reward():
     stored = StoredGroups(
-        groups_of(table_of([("p", 2, 0.5), ("p", 3, 0.9), ("q", 6, 0.2), ("p", 4, 0.1), ("q", 7, 0.3)]))
+        groups_of(table_of([("p", 2, 0.5), ("p", 3, 0.9), ("q", 6, 0.2), ("p", 4, 0.1), ("q", 7, 0.3)])),
+        batch_size=6,
     )
     drawn = stored.draw(["0", "0", "0", "1", "1", "1"])
     assert [response.tokens[0] for _, response, _ in drawn] == [3, 2, 4, 7, 6, 7]
     assert [reward for _, _, reward in drawn] == [0.9, 0.5, 0.1, 0.3, 0.2, None]
+
+
+@pytest.mark.parametrize(
+    ("n_problems", "steps"),
+    [(9, [12] * 3), (10, [16] * 3), (11, [16] * 3), (13, [13] * 4), (15, [15] * 4), (16, [16] * 4)],
+)
+def test_grpo_and_rloo_make_as_many_steps_an_epoch_as_ppo(n_problems, steps):
+    groups = groups_of(table_of([(f"p{no}", 2 + k, 0.1 * k) for no in range(n_problems) for k in range(4)]))
+    stored = StoredGroups(groups, batch_size=16)
+    assert [stored.per_step] * (len(stored) * 4 // stored.per_step) == steps
+    assert len(steps) == math.ceil(n_problems * 4 / 16)
+    fillers = stored.draw([row["prompt"] for row in stored.rows for _ in range(4)])[n_problems * 4 :]
+    assert [(len(response.tokens), reward) for _, response, reward in fillers] == [(1, None)] * len(fillers)
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_fillers_have_no_advantage_and_take_none_from_others(method, tmp_path):
+    # 5 problems of 4 at a batch size of 8: 20 rows become 24, in 3 steps
+    model = tiny.make_policy()
+    groups = spread_groups(groups_of(rollouts(model, n_problems=9, n_samples=4)))
+    groups = [group for group in groups if len(group.responses) == 4][:5]
+    seen = {}
+    for batch_size in (8, 20):
+        params = tiny.make_params(batch_size=batch_size, micro_batch_size=4)
+        policy, peft_config = LoraTuning(params, None).prepared(tiny.make_policy())
+        trainer = make_trainer(
+            method,
+            policy,
+            tiny.make_tokenizer(),
+            groups,
+            params,
+            TuningParams(method=method),
+            temperature=tiny.TEMPERATURE,
+            seed=3,
+            folder=tmp_path / str(batch_size),
+            peft_config=peft_config,
+        )
+        trainer.model.train()
+        rows = trainer._generate_and_score_completions([row for row in trainer.stored.rows for _ in range(4)])
+        seen[batch_size] = rows["advantages"]
+    assert len(seen[8]) == 24
+    assert seen[8][:20].tolist() == pytest.approx(seen[20].tolist(), abs=1e-5)
+    assert seen[8][20:].tolist() == [0.0] * 4
+    assert seen[20].abs().max() > 0.1
 
 
 @pytest.mark.parametrize("method", METHODS)

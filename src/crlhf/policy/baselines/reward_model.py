@@ -70,6 +70,7 @@ def train_reward_model(
     Raises:
         InputError: the ranking orders no pair.
     """
+    import pandas as pd
     import torch
 
     from crlhf.policy.generation import tokenise
@@ -81,7 +82,7 @@ def train_reward_model(
 
     groups_of(rollouts)  # says what is missing
     texts = tokenizer.batch_decode([[int(x) for x in ids] for ids in rollouts["token_ids"]], skip_special_tokens=True)
-    rollouts = rollouts.assign(token_ids=seen(texts))
+    rollouts = rollouts.assign(token_ids=pd.Series(seen(texts), index=rollouts.index))
     pairs = ranked_pairs(groups_of(rollouts))
     if not pairs:
         raise InputError("reward_model: the ranking orders no two completions; annotate more of each problem")
