@@ -203,6 +203,9 @@ LINE_POSTERIORS = Table(
     ),
 )
 
+TIE_DECIMALS = 9
+"""Rewards are compared after rounding to these decimals: what is closer differs by rounding, not by verdicts."""
+
 SCORES = Table(
     "scores",
     "one annotated completion with its aligned score and its reward",

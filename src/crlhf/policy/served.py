@@ -1,7 +1,7 @@
 """A tuned policy as an MLflow model: `mlflow.pyfunc.load_model("models:/crlhf-policy@r1").predict([...])`.
 
-MLflow keeps the folder of the policy (manifest, adapter); the base weights stay in the shared cache, where they are
-looked for by the manifest's hashes and fetched when they are not there.
+MLflow keeps the folder of the policy: manifest, and adapter or all weights. The base weights of an adapter stay in the
+shared cache, where they are looked for by the manifest's hashes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def _texts(model_input: Any) -> list[str]:
 def _load_pyfunc(path: str) -> ServedPolicy:
     """MLflow's entry point: `path` is a copy of the policy's folder."""
     from crlhf.policy.base import policy_folder
+    from crlhf.policy.ppo.tuning import LoraTuning
 
     folder = Path(path)
     manifest = read_json(folder / "manifest.json")
-    return ServedPolicy(open_engine("policy", policy_folder(manifest["base"], cache_folder()), folder / "adapter"))
+    weights = folder / manifest["weights"]
+    if weights.name != LoraTuning.result:
+        return ServedPolicy(open_engine("policy", weights))
+    return ServedPolicy(open_engine("policy", policy_folder(manifest["base"], cache_folder()), weights))

@@ -20,15 +20,13 @@ import numpy as np
 
 from crlhf.params import RewardsParams
 from crlhf.rewards.line_chain import Chain, n_correct_distribution
-from crlhf.schema import SCORES
+from crlhf.schema import SCORES, TIE_DECIMALS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
     Floats = npt.NDArray[np.float64]
-
-_TIE_DECIMALS = 9  # rewards closer than this differ by rounding, not by verdicts
 
 
 class LeftOut(NamedTuple):
@@ -138,7 +136,7 @@ def poisson_binomial(q: Floats) -> Floats:
 
 def add_ranking(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `rank` and `is_tied`: within each problem by reward, 1 is best, ties share the best rank (1, 1, 3)."""
-    rounded = frame["reward"].round(_TIE_DECIMALS)
+    rounded = frame["reward"].round(TIE_DECIMALS)
     by_problem = rounded.groupby(frame["problem_id"])
     rank = by_problem.rank(method="min", ascending=False).astype(np.int64)
     n_same = rounded.groupby([frame["problem_id"], rounded]).transform("size")

@@ -106,6 +106,7 @@ def _reward_model(
     from crlhf.policy.ppo import train_ppo_online
 
     params = context.params
+    protocol = get_protocol(params.completions.protocol)
     learned = train_reward_model(
         start.base_folder,
         tokenizer,
@@ -116,7 +117,7 @@ def _reward_model(
         work=shared["folder"] / "reward_model",
         on_step=lambda step, curves: None,
         progress=progress_bar,
-        cut=get_protocol(params.completions.protocol).cut,
+        cut=protocol.cut,
     )
     context.say(f"ppo: the reward model orders {learned.pair_accuracy:.0%} of its {learned.n_pairs} pairs as the crowd")
     result = train_ppo_online(
@@ -128,6 +129,7 @@ def _reward_model(
         n_per_prompt=params.completions.n_per_problem,
         n_rounds=params.tuning.reward_model_rounds,
         max_new_tokens=params.completions.max_new_tokens,
+        stops=protocol.stops,
         say=context.say,
         **shared,
     )

@@ -1,6 +1,7 @@
 """What one training run does, on a policy of 30 000 weights."""
 
 import math
+from functools import partialmethod
 
 import pandas as pd
 import pytest
@@ -209,6 +210,23 @@ def test_full_fine_tuning_trains_all_weights_and_stores_a_whole_policy(tmp_path)
     assert more[0][1]["kl_k3"] > 1e-4
 
 
+def test_the_next_round_starts_from_a_large_policy_in_shards_as_from_one_file(tmp_path, monkeypatch):
+    model, whole = make_policy(), make_params(fine_tuning="full", learning_rate=1e-3, num_ppo_epochs=1)
+    result, _ = train(tmp_path / "file", params=whole)
+    own = type(model).save_pretrained
+    monkeypatch.setattr(type(model), "save_pretrained", partialmethod(own, max_shard_size="40KB"))
+    shards, _ = train(tmp_path / "shards", params=whole)
+    assert (result.weights / "model.safetensors").is_file()
+    assert len(list(shards.weights.glob("model-*.safetensors"))) > 1
+    one, _ = train(tmp_path / "after file", params=whole, start=tmp_path / "file")
+    other, _ = train(tmp_path / "after shards", params=whole, start=tmp_path / "shards")
+    assert other.history == one.history
+    lost = sorted(shards.weights.glob("model-*.safetensors"))[0]
+    lost.unlink()
+    with pytest.raises(MissingInputError, match=rf"{lost.name}: no weights to start from"):
+        train(tmp_path / "after loss", params=whole, start=tmp_path / "shards")
+
+
 def test_equal_runs_end_with_equal_bytes_and_another_seed_does_not(tmp_path):
     first, _ = train(tmp_path / "1")
     again, _ = train(tmp_path / "2")
@@ -361,6 +379,54 @@ def test_mean_reward_rises_online(tmp_path):
     assert 0.01 < steps[-1]["kl_k3"] < 10.0
     # The first step of each round meets the policy that drew its completions.
     assert all(metrics["gap_to_behaviour"] < 1e-6 for metrics in steps[::4])
+
+
+@pytest.mark.parametrize("fine_tuning", ["lora", "full"])
+def test_online_completions_end_with_the_token_that_completes_a_stop_string(fine_tuning, tmp_path, monkeypatch):
+    model, tokenizer, told, drawn = make_policy(), make_tokenizer(), [], []
+    own = type(model).generate
+
+    def generate(model, **kwargs):
+        found = own(model, **kwargs)
+        drawn.append(found[:, kwargs["input_ids"].shape[1] :])
+        return found
+
+    def reward(prompts, completions):
+        told.append(completions)
+        return [0.5] * len(completions)
+
+    def go(folder, **more):
+        steps = []
+        train_ppo_online(
+            model,
+            tokenizer,
+            ["w4 w5 w6", "w20 w7 w9"],
+            reward,
+            make_params(num_ppo_epochs=1, batch_size=48, micro_batch_size=16, fine_tuning=fine_tuning),
+            n_per_prompt=24,
+            n_rounds=1,
+            max_new_tokens=8,
+            temperature=TEMPERATURE,
+            seed=5,
+            folder=tmp_path / folder,
+            on_step=lambda step, metrics: steps.append(metrics),
+            **more,
+        )
+        return steps[0]["length"]
+
+    free = go("free")
+    word = pd.Series([w for text in told[0] for w in text.split()[:4]]).value_counts().index[0]
+    model = make_policy()
+    monkeypatch.setattr(type(model), "generate", generate)
+    stopped = go("stopped", stops=[word])
+    ends = [text.split().index(word) + 1 for text in told[1] if word in text.split()]
+    assert len(ends) > 4
+    assert all(text.split()[-1] == word for text in told[1] if word in text.split())
+    assert stopped < free
+    assert "generate" not in vars(model)  # the model is lent: it is given back as it was
+    rows = [tokenizer.decode(row).split() for row in drawn[0]]
+    after = {other for row in rows if word in row for other in row[row.index(word) + 1 :]}
+    assert after <= {"<pad>"}  # nothing was written after the stop
 
 
 def test_vllm_that_is_not_there_is_a_clear_error(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from crlhf.errors import InputError
+from crlhf.schema import TIE_DECIMALS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ ROLLOUT_COLUMNS = ("completion_id", "problem_id", "prompt_token_ids", "token_ids
 
 
 class Response(NamedTuple):
-    """One annotated completion: its tokens and its reward."""
+    """One annotated completion: its tokens and its reward, rounded so that ties of the ranking are equal numbers."""
 
     tokens: list[int]
     reward: float
@@ -53,6 +54,7 @@ def groups_of(rollouts: pd.DataFrame) -> list[Group]:
         raise InputError(f"rollouts: columns missing: {', '.join(missing)}")
     if rollouts.empty:
         raise InputError("rollouts: no annotated completion to train on")
+    rollouts = rollouts.assign(reward=rollouts["reward"].round(TIE_DECIMALS))
     found = []
     for problem_id, rows in rollouts.groupby("problem_id", sort=False):
         prompts = {tuple(int(token) for token in prompt) for prompt in rows["prompt_token_ids"]}

@@ -7,6 +7,7 @@ first update and serve every later one, as in PPO's replay.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,13 +33,25 @@ for _name in _LOGGERS:
 class StoredGroups:
     """The annotated completions by problem, under the number that stands for a problem's prompt.
 
-    TRL wants groups of one size: a problem with fewer completions repeats its best one, without a reward, which gives
-    that row an advantage of 0.
+    TRL wants groups of one size, and as many as fill equal batches. A problem with fewer completions repeats its best
+    one, and a filler repeats the first token of one; both without a reward, which gives the row an advantage of 0.
+
+    Args:
+        groups: the problems.
+        batch_size: completions an optimiser step, at most.
+
+    Attributes:
+        size: completions of each group.
+        per_step: completions an optimiser step: equally many in each, `batch_size` or as near below as can be.
     """
 
-    def __init__(self, groups: Sequence[Group]) -> None:
-        self._groups = {str(no): group for no, group in enumerate(groups)}
+    def __init__(self, groups: Sequence[Group], batch_size: int) -> None:
         self.size = max(len(group.responses) for group in groups)
+        n_fillers, self.per_step = equal_steps(len(groups), self.size, batch_size)
+        best = groups[0].responses[0]
+        filler = groups[0]._replace(responses=[best._replace(tokens=best.tokens[:1])])
+        self._groups = {str(no): group for no, group in enumerate([*groups, *[filler] * n_fillers])}
+        self._n_problems = len(groups)
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -55,7 +68,7 @@ class StoredGroups:
         for key in keys:
             group, place = self._groups[key], seen[key] % self.size
             seen[key] += 1
-            is_real = place < len(group.responses)
+            is_real = int(key) < self._n_problems and place < len(group.responses)
             response = group.responses[place if is_real else 0]
             drawn.append((group, response, response.reward if is_real else None))
         return drawn
@@ -63,6 +76,21 @@ class StoredGroups:
     def reward(self, prompts: list[str], completions: list[Any], **_: Any) -> list[float | None]:
         """The rewards of completions in the order in which `draw` gave them."""
         return [reward for _, _, reward in self.draw(prompts)]
+
+
+def equal_steps(n_groups: int, size: int, batch_size: int) -> tuple[int, int]:
+    """How many fillers make all steps of an epoch equal, and how many completions a step then has.
+
+    The fewest steps of at most `batch_size` completions, which is PPO's number of steps or nearest to it; then the
+    fewest fillers. Adam takes little note of a gradient that fillers scale down, but much of the number of steps.
+    """
+    found = []
+    for n_fillers in range(batch_size):
+        n_rows = (n_groups + n_fillers) * size
+        n_steps = next(n for n in range(math.ceil(n_rows / batch_size), n_rows + 1) if n_rows % n == 0)
+        found.append((n_steps, n_fillers, n_rows // n_steps))
+    _, n_fillers, per_step = min(found)
+    return n_fillers, per_step
 
 
 class Replays:

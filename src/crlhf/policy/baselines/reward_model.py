@@ -64,15 +64,25 @@ def train_reward_model(
         work: a folder for the trainer's files; removed at the end.
         on_step: called with each optimiser step's number (from 1) and curves.
         progress: makes a progress bar from label, total, unit and units done.
-        cut: shortens a completion as the protocol does before people see it.
+        cut: shortens a completion as the protocol does before people see it. The model learns from, is calibrated on
+            and scores the tokens of cut texts only.
 
     Raises:
         InputError: the ranking orders no pair.
     """
+    import pandas as pd
     import torch
 
+    from crlhf.policy.generation import tokenise
     from crlhf.policy.ppo.lending import quiet
 
+    def seen(completions: Sequence[str]) -> list[list[int]]:
+        """The tokens of what people see of completions: all that the model is trained on, and ever scores."""
+        return [tokenizer(cut(text), add_special_tokens=False)["input_ids"] for text in completions]
+
+    groups_of(rollouts)  # says what is missing
+    texts = tokenizer.batch_decode([[int(x) for x in ids] for ids in rollouts["token_ids"]], skip_special_tokens=True)
+    rollouts = rollouts.assign(token_ids=pd.Series(seen(texts), index=rollouts.index))
     pairs = ranked_pairs(groups_of(rollouts))
     if not pairs:
         raise InputError("reward_model: the ranking orders no two completions; annotate more of each problem")
@@ -89,8 +99,8 @@ def train_reward_model(
     target_mean, target_sd = float(rollouts["reward"].mean()), float(rollouts["reward"].std(ddof=0))
 
     def score(prompts: list[str], completions: list[str]) -> list[float]:
-        texts = [prompt + cut(completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        values = raw([tokenizer(text)["input_ids"] for text in texts])
+        asked = tokenise(None, tokenizer, prompts, 0)
+        values = raw([[*prompt, *tokens] for prompt, tokens in zip(asked, seen(completions), strict=True)])
         return [target_mean + target_sd * (value - mean) / sd for value in values]
 
     right = sum(a > b for a, b in zip(chosen, rejected, strict=True))

@@ -91,7 +91,7 @@ def make_trainer(
             {"prompt_ids": pair.prompt, "chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in pairs
         ]
         return PairsTrainer(args=args, train_dataset=Dataset.from_list(columns), **common)
-    stored = StoredGroups(spread)
+    stored = StoredGroups(spread, params.batch_size)
     more = _by_groups(params, stored, seed, folder) | {"temperature": temperature}
     common |= {"train_dataset": Dataset.from_list(stored.rows), "reward_funcs": [stored.reward]}
     if method == "grpo":
@@ -116,11 +116,10 @@ def row_settings(params: PPOParams, n_rows: int, seed: int, folder: Path) -> dic
 def _by_groups(params: PPOParams, stored: StoredGroups, seed: int, folder: Path) -> dict[str, Any]:
     """Settings of a trainer that takes all groups as one generation; every batch is full."""
     n_rows = len(stored) * stored.size
-    micro = _largest_divisor(n_rows, params.micro_batch_size)
-    n_batches = n_rows // micro
+    micro = next(d for d in range(min(stored.per_step, params.micro_batch_size), 0, -1) if stored.per_step % d == 0)
     return _settings(params, seed, folder) | {
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": _largest_divisor(n_batches, max(1, params.batch_size // micro)),
+        "gradient_accumulation_steps": stored.per_step // micro,
         "generation_batch_size": n_rows,
         "num_generations": stored.size,
         "num_iterations": params.num_ppo_epochs,
@@ -150,7 +149,3 @@ def _settings(params: PPOParams, seed: int, folder: Path) -> dict[str, Any]:
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
     }
-
-
-def _largest_divisor(number: int, most: int) -> int:
-    return next(d for d in range(min(number, most), 0, -1) if number % d == 0)

@@ -11,6 +11,7 @@ import torch
 from crlhf.errors import CrlhfError, InputError
 from crlhf.policy.ppo import processes
 from crlhf.policy.ppo.rollouts import Rollouts, pad_rows
+from crlhf.policy.ppo.stop_strings import StopStrings
 
 RewardFunction = Callable[[list[str], list[str]], Sequence[float | None]]
 
@@ -49,7 +50,8 @@ class Replay:
 class Online:
     """Fresh completions of the policy as it is, by the trainer's own generation (transformers or vLLM).
 
-    A completion for which the reward function returns None is left out.
+    A completion ends with the token that completes a stop string; one for which the reward function returns None is
+    left out.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Online:
         n_per_prompt: int,
         n_rounds: int,
         seed: int,
+        stops: Sequence[str] = (),
     ) -> None:
         if not prompts:
             raise InputError("online PPO needs at least one prompt")
@@ -69,6 +72,7 @@ class Online:
         self._problem_nos = [no for no in range(len(prompts)) for _ in range(n_per_prompt)]
         self._scorer = reward_function
         self._seed = seed
+        self._stops = tuple(stops)
 
     def reward_function(self, prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
         """The scores of completions, by the callable that was given."""
@@ -85,7 +89,7 @@ class Online:
         torch.manual_seed(self._seed + 7919 * (round_no + 1) + 104729 * rank)
         share = -(-len(self._prompts) // n)  # processes write equally many; what is too much is dropped
         prompts = (self._prompts * n)[rank * share : (rank + 1) * share]
-        prompt_ids, token_ids, _, completions, logprobs, *_ = trainer._generate(prompts)
+        prompt_ids, token_ids, completions, logprobs = self._generated(trainer, prompts)
         rows = [{"prompt": prompt} for prompt in prompts]
         scores = trainer._calculate_rewards(rows, prompts, completions, token_ids)[:, 0].cpu()  # of all processes
         n_wanted = len(self._prompts)
@@ -102,3 +106,17 @@ class Online:
             scores=scores[kept].float(),
             old_logprobs=None if logprobs is None else pad_rows([torch.tensor(logprobs[no]) for no in kept]),
         )
+
+    def _generated(self, trainer: Any, prompts: list[str]) -> tuple[Any, Any, Any, Any]:
+        """Prompt tokens, tokens, texts and log-probabilities (or None) of completions that end at stop strings."""
+        if not self._stops:
+            prompt_ids, token_ids, _, completions, logprobs, *_ = trainer._generate(prompts)
+            return prompt_ids, token_ids, completions, logprobs
+        stops = StopStrings(trainer.processing_class, self._stops)
+        with stops.ending(trainer.accelerator.unwrap_model(trainer.model_wrapped)):
+            prompt_ids, token_ids, _, _, logprobs, *_ = trainer._generate(prompts)
+        token_ids = [ids[: stops.length(ids)] for ids in token_ids]
+        if logprobs is not None:
+            logprobs = [row[: len(ids)] for row, ids in zip(logprobs, token_ids, strict=True)]
+        texts = trainer.processing_class.batch_decode(token_ids, skip_special_tokens=True)
+        return prompt_ids, token_ids, texts, logprobs

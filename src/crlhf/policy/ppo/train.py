@@ -121,6 +121,7 @@ def train_ppo_online(
     keep_checkpoints: bool = False,
     say: Say = _say_nothing,
     use_vllm: bool = False,
+    stops: Sequence[str] = (),
 ) -> PPOResult:
     """PPO on completions that the policy writes as it learns, scored by a Python callable.
 
@@ -143,6 +144,7 @@ def train_ppo_online(
         say: as for `train_ppo`.
         use_vllm: write completions with vLLM on the training device (TRL's colocate mode), which needs a CUDA device
             and `pip install vllm`. Not run by the project's own tests.
+        stops: a completion ends with the token that completes one of these.
 
     Raises:
         CrlhfError: as for `train_ppo`, or nothing was scored.
@@ -157,9 +159,9 @@ def train_ppo_online(
     return _train(
         model,
         tokenizer,
-        Online(prompts, reward_function, n_per_prompt=n_per_prompt, n_rounds=n_rounds, seed=seed),
+        Online(prompts, reward_function, n_per_prompt=n_per_prompt, n_rounds=n_rounds, seed=seed, stops=stops),
         params,
-        inputs={"prompts": list(prompts), **shape},
+        inputs={"prompts": list(prompts), **shape} | ({"stops": list(stops)} if stops else {}),
         temperature=temperature,
         seed=seed,
         folder=folder,

@@ -24,6 +24,8 @@ from crlhf.params import PPOParams
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 FULL_WEIGHTS = "model.safetensors"
+FULL_INDEX = "model.safetensors.index.json"
+"""Names the shards that transformers cuts a large policy into; there is no FULL_WEIGHTS then."""
 
 
 class Tuning(Protocol):
@@ -185,9 +187,7 @@ class FullTuning:
         if self._keeps or self._start is not None:
             self._reference = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
         if self._start is not None:
-            if not (self._start / FULL_WEIGHTS).is_file():
-                raise MissingInputError(f"{self._start / FULL_WEIGHTS}: no weights to start from")
-            self._put(model, self._start / FULL_WEIGHTS)
+            self._put(model, self._start)
         return model, None
 
     def is_reference(self, model: Any) -> bool:
@@ -228,7 +228,7 @@ class FullTuning:
 
     def load(self, model: Any, folder: Path) -> None:
         """Read what `save` wrote; the rollouts of a checkpoint already hold what the reference says of them."""
-        self._put(model, folder / FULL_WEIGHTS)
+        self._put(model, folder)
         self._has_begun = True
         if not self._keeps:
             self._reference = None
@@ -244,7 +244,16 @@ class FullTuning:
         return {name: tensor for name, tensor in weights.items() if not name.startswith("value_head.")}
 
     @staticmethod
-    def _put(model: Any, path: Path) -> None:
+    def _put(model: Any, folder: Path) -> None:
+        """Read what `save` or `write` wrote: one file, or the shards of a large policy that an index names."""
         from safetensors.torch import load_file
 
-        model.load_state_dict(load_file(path), strict=False)
+        index = folder / FULL_INDEX
+        names = {FULL_WEIGHTS}
+        if index.is_file():
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        for name in sorted(names):
+            if not (folder / name).is_file():
+                raise MissingInputError(f"{folder / name}: no weights to start from")
+        for name in sorted(names):
+            model.load_state_dict(load_file(folder / name), strict=False)
