@@ -377,6 +377,58 @@ def test_a_program_finds_nothing_that_an_earlier_one_left(warm):
     assert [summary(verdict) for verdict in warm.run([program] * 3)] == [PASS] * 3
 
 
+STATE_OF_TESTS = {
+    "recursion limit": ("import sys\nsys.setrecursionlimit(60)", "g = lambda n: n and g(n - 1)\nassert g(300) == 0"),
+    "precision": ("import decimal\ndecimal.getcontext().prec = 3", "assert len(str(decimal.Decimal(1) / 3)) > 20"),
+    "environment": ("import os\nos.environ['NOTE'] = os.chdir('/') or 'x'", "assert 'NOTE' not in os.environ"),
+    "warnings": ("import warnings\nwarnings.simplefilter('error')", "warnings.warn('x')"),
+    "builtins": ("import builtins\nbuiltins.oct = len", "assert oct(8) == '0o10'"),
+    "patched library": ("import math\nmath.pi = 3", "assert math.pi > 3.1"),
+    "patched by name": ("import math\nsetattr(math, 'pi', 3)", "assert math.pi > 3.1"),
+    "removed module": ("import sys\nsys.modules['math'] = None", "import math"),
+    "signals": (
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)",
+        "assert callable(signal.getsignal(signal.SIGALRM))",
+    ),
+    "module of the program's": ("decimal.getcontext().prec = 3", "assert len(str(decimal.Decimal(1) / 3)) > 20"),
+}
+
+
+@pytest.mark.parametrize("change", STATE_OF_TESTS)
+def test_what_tests_change_in_their_process_does_not_reach_the_next_program(warm, change):
+    changes, holds = STATE_OF_TESTS[change]
+    code = "import builtins, decimal, math, os, signal, sys, warnings\ndef f(x):\n    return x\n"
+    imports = "import decimal, math, os, signal, warnings\n" if change != "removed module" else ""
+    programs = [Program("p", code, "f", "", (f"{changes}\nassert f(1) == 1",))]
+    programs.append(Program("q", code, "f", "", (f"{imports}{holds}\nassert f(1) == 1",)))
+    programs.append(Program("r", code, "f", "", (f"{holds}\nassert f(1) == 1",)))
+    assert [summary(v) for v in warm.run(programs)] == [PASS] * 3
+
+
+def test_tests_in_a_process_of_their_own_fail_and_time_out_as_others_do():
+    apart = "import sys\nsys.setrecursionlimit(500)\n"
+    code = "def f(x):\n    return 1 // x\n"
+    tests = ("assert f(1) == 2", "f(0)", "while True:\n    f(1)", "import os\nos.fork() or os.read(os.pipe()[0], 1)")
+    programs = [Program("p", code, "f", "", ("assert f(1) == 1", apart + test)) for test in tests]
+    verdicts = sandbox.run_programs(programs, timeout_s=0.5, memory_mib=512, workers=1)
+    assert [summary(verdict) for verdict in verdicts] == [
+        ("fail", "assertion", None, 1),
+        ("error", "ZeroDivisionError", 2, 1),
+        ("timeout", "timeout", None, 1),
+        PASS,
+    ]
+
+
+def test_a_zygote_that_is_replaced_leaves_no_folder():
+    leaves = Program("p", "import os\nos._exit(0)\n", "f", "", ("assert f(1) == 2",))
+    right = Program("q", "def f(x):\n    return 2\n", "f", "", ("assert f(1) == 2",))
+    with sandbox.open_sandbox(**LIMITS, workers=1) as opened:
+        folder = Path(opened._workers[0]._folder)
+        before = len(list(folder.iterdir()))
+        assert [v.verdict for v in opened.run([right, *[leaves] * 5])] == ["pass"] + ["error"] * 5
+        assert len(list(folder.iterdir())) == before
+
+
 def test_verdicts_come_in_the_order_of_the_programs():
     slow = "import time\ntime.sleep(0.4)\ndef f(x):\n    return 2\n"
     fast = "def f(x):\n    return 3\n"
