@@ -478,6 +478,64 @@ def test_each_layer_stands_alone(layer):
         assert opened.level == f"hygiene+{layer}"
 
 
+ORDINARY = {
+    "event loop": (
+        "import asyncio\nasync def g(x):\n    await asyncio.sleep(0)\n    return x + 1\n"
+        "def f(x):\n    return asyncio.run(g(x))\n"
+    ),
+    "copies": (
+        "import os, shutil, tempfile\ndef f(x):\n    with tempfile.TemporaryDirectory() as d:\n"
+        "        open(d + '/a', 'w').write('2')\n        shutil.copy(d + '/a', d + '/b')\n"
+        "        shutil.copy2(d + '/a', d + '/c')\n        os.utime(d + '/c')\n        os.chmod(d + '/c', 0o600)\n"
+        "        shutil.copytree(d, 'tree')\n        return int(open('tree/b').read())\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("isolation", ["auto", "only:landlock+seccomp", "only:seccomp", "only:hygiene"])
+def test_a_verdict_on_ordinary_programs_does_not_depend_on_the_layers(isolation):
+    programs = [Program(name, code, "f", "", ("assert f(1) == 2",)) for name, code in ORDINARY.items()]
+    verdicts = sandbox.run_programs(programs, **LIMITS, workers=1, isolation=isolation)
+    assert [(v.program_id, *summary(v)) for v in verdicts] == [(name, *PASS) for name in ORDINARY]
+
+
+@pytest.mark.parametrize("isolation", ["auto", "only:landlock+seccomp"])
+def test_of_sockets_only_a_pair_of_streams_is_given_out(isolation):
+    if "seccomp" not in sandbox.isolation_level():
+        pytest.skip("this machine has no seccomp")
+    code = (
+        "import socket\nU, S, D, Q = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET\n"
+        "def attempt(act, *args):\n    try:\n        act(*args)\n        return 0\n"
+        "    except OSError as error:\n        return error.errno\n"
+        "def f(x):\n    pair = socket.socketpair(U, S | socket.SOCK_NONBLOCK)\n"
+        "    rest = [attempt(socket.socketpair, *kind) for kind in ((U, D), (U, Q), (U, 3), (2, S))]\n"
+        "    return [*rest, attempt(socket.socket, U, S), attempt(pair[0].listen), attempt(pair[0].connect, '/x')]\n"
+    )
+    program = Program("p", code, "f", "", ("a = f(1)\nassert a[:5] == [1] * 5 and 0 not in a",))
+    assert summary(sandbox.run_programs([program], **LIMITS, workers=1, isolation=isolation)[0]) == PASS
+
+
+def test_modes_and_times_of_files_outside_stay_as_they_are(tmp_path):
+    if "seccomp" not in sandbox.isolation_level():
+        pytest.skip("this machine has no seccomp")
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o755)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").chmod(0o666)
+    before = (tmp_path / "file").stat()
+    code = (
+        "import os\ndef f(x):\n    os.chmod(x, 0)\n    os.utime(x, (1, 1))\n    d = os.open(x, os.O_RDONLY)\n"
+        "    os.fchmod(d, 0)\n    os.utime(d, (1, 1))\n"
+        "    for act in (lambda: os.chown(x, 1, 1), lambda: os.truncate(x, 0)):\n        try:\n            act()\n"
+        "            return False\n        except PermissionError:\n            pass\n    return True\n"
+    )
+    program = Program("p", code, "f", "", (f"assert f({str(tmp_path / 'file')!r})",))
+    verdict = sandbox.run_programs([program], **LIMITS, workers=1, isolation="only:seccomp")[0]
+    after = (tmp_path / "file").stat()
+    assert summary(verdict) == PASS
+    assert (after.st_mode, after.st_mtime, after.st_size) == (before.st_mode, before.st_mtime, before.st_size)
+
+
 def test_a_required_layer_that_is_missing_stops_the_run(monkeypatch):
     from crlhf.evaluation.sandbox import pool
 

@@ -2,9 +2,11 @@
 
 Refused: starting processes, signals to others (also by way of a descriptor's owner), sockets, tracing, core dumps,
 mounts, namespaces, keys, kernel interfaces, memory outside the address space, watching files, shared memory that
-outlives a process, resources that are counted for the whole machine. Where there is no mount namespace, also changing
-the metadata of files. Threads work: `clone` is let through when it makes a thread, and `clone3` answers ENOSYS, so that
-the C library falls back to it.
+outlives a process, resources that are counted for the whole machine. Of sockets only connected pairs of streams are
+given out, which reach nobody else; event loops are built on one. Where there is no mount namespace, files keep their
+metadata too: a new mode or time answers that it was set and is not (`shutil.copy` asks for it), the rest is refused,
+because a filter sees no paths. Threads work: `clone` is let through when it makes a thread, and `clone3` answers
+ENOSYS, so that the C library falls back to it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import struct
 from collections.abc import Iterable
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _AT_NR, _AT_ARCH, _AT_ARGUMENTS = 0, 4, 16
 _CLONE_THREAD = 0x10000
@@ -66,10 +68,9 @@ _AARCH64 = {
     "inotify_add_watch": 27, "syncfs": 267, "seccomp": 277, "memfd_create": 279,
 }  # fmt: skip
 _MACHINES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
-_METADATA = {
-    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
-    "futimesat", "utimensat", "truncate",
-}  # fmt: skip
+_MODES_AND_TIMES = {"chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat"}
+_METADATA = {*_MODES_AND_TIMES, "chown", "fchown", "lchown", "fchownat", "truncate"}
+_AF_UNIX, _SOCK_STREAM, _SOCK_FLAGS = 1, 1, 0x80800
 _STARTING = {"fork", "vfork", "execve", "execveat"}
 _OWN_PID_ONLY = ("kill", "tkill", "tgkill")
 _REFUSED_VALUES = {  # of the argument with this index: a new owner or signal of a descriptor, a lease, being dumpable
@@ -105,24 +106,29 @@ class Filters:
     def __init__(self, *, may_change_metadata: bool) -> None:
         self._arch, numbers = _MACHINES[os.uname().machine]
         self._numbers = {**_COMMON, **numbers}
-        special = {"clone", "clone3", "prlimit64", *_OWN_PID_ONLY, *_REFUSED_VALUES}
-        for_children = _STARTING | (set() if may_change_metadata else _METADATA)
+        special = {"clone", "clone3", "prlimit64", "socketpair", *_OWN_PID_ONLY, *_REFUSED_VALUES}
+        for_children = _STARTING | (set() if may_change_metadata else _METADATA - _MODES_AND_TIMES)
+        unheeded = set() if may_change_metadata else _MODES_AND_TIMES
         for_all = self._numbers.keys() - special - _STARTING - _METADATA
         own = [
             *(_rule(self._numbers[name], (self._PID,)) for name in _OWN_PID_ONLY),
             _rule(self._numbers["prlimit64"], (self._PID, 0)),
         ]
         values = [_refuse_values(self._numbers[name], *refused) for name, refused in _REFUSED_VALUES.items()]
+        values.append(_stream_pairs_only(self._numbers["socketpair"]))
         self._shared = self._assemble([step for rule in values for step in rule], for_all)
-        self._child = self._assemble([*self._no_processes(), *(step for rule in own for step in rule)], for_children)
+        own_steps = [step for rule in own for step in rule]
+        self._child = self._assemble([*self._no_processes(), *own_steps], for_children, unheeded)
 
-    def _assemble(self, rules: list[_Step], refused: Iterable[str]) -> bytes:
+    def _assemble(self, rules: list[_Step], refused: Iterable[str], unheeded: Iterable[str] = ()) -> bytes:
+        """A filter of `rules`; `refused` system calls answer EPERM, `unheeded` ones 0 without being made."""
         code = [(_LOAD, 0, 0, _AT_ARCH), (_JUMP_EQUAL, 1, 0, self._arch), _answer(errno.EPERM), (_LOAD, 0, 0, _AT_NR)]
         if os.uname().machine == "x86_64":
             code += [(_JUMP_GREATER_EQUAL, 0, 1, _X32), _answer(errno.EPERM)]
         code += rules
-        for number in sorted(self._numbers[name] for name in refused if name in self._numbers):
-            code += [(_JUMP_EQUAL, 0, 1, number), _answer(errno.EPERM)]
+        for names, error in ((refused, errno.EPERM), (unheeded, 0)):
+            for number in sorted(self._numbers[name] for name in names if name in self._numbers):
+                code += [(_JUMP_EQUAL, 0, 1, number), _answer(error)]
         code.append((_RETURN, 0, 0, _ALLOW))
         return b"".join(struct.pack("=HBBI", *step) for step in code)
 
@@ -174,4 +180,18 @@ def _refuse_values(number: int, index: int, refused: tuple[int, ...]) -> list[_S
     """System call `number`, but not when the low 32 bits of argument `index` are among `refused`."""
     tests = [(_JUMP_EQUAL, len(refused) - i, 0, value) for i, value in enumerate(refused)]
     body = [(_LOAD, 0, 0, _AT_ARGUMENTS + 8 * index), *tests, (_RETURN, 0, 0, _ALLOW), _answer(errno.EPERM)]
+    return [(_JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _stream_pairs_only(number: int) -> list[_Step]:
+    """System call `number` (socketpair) only for AF_UNIX and SOCK_STREAM: other kinds can be sent elsewhere."""
+    body = [
+        (_LOAD, 0, 0, _AT_ARGUMENTS),
+        (_JUMP_EQUAL, 0, 3, _AF_UNIX),
+        (_LOAD, 0, 0, _AT_ARGUMENTS + 8),
+        (_AND, 0, 0, 0xFFFFFFFF ^ _SOCK_FLAGS),
+        (_JUMP_EQUAL, 1, 0, _SOCK_STREAM),
+        _answer(errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     return [(_JUMP_EQUAL, 0, len(body), number), *body]
