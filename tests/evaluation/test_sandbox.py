@@ -524,12 +524,15 @@ def test_modes_and_times_of_files_outside_stay_as_they_are(tmp_path):
     (tmp_path / "file").chmod(0o666)
     before = (tmp_path / "file").stat()
     code = (
-        "import os\ndef f(x):\n    os.chmod(x, 0)\n    os.utime(x, (1, 1))\n    d = os.open(x, os.O_RDONLY)\n"
-        "    os.fchmod(d, 0)\n    os.utime(d, (1, 1))\n"
-        "    for act in (lambda: os.chown(x, 1, 1), lambda: os.truncate(x, 0)):\n        try:\n            act()\n"
-        "            return False\n        except PermissionError:\n            pass\n    return True\n"
+        "import os\ndef f(x):\n    d, refused = os.open(x, os.O_RDONLY), 0\n    os.symlink(x, 'link')\n"
+        "    os.mkdir('own')\n    os.chmod('own', 0o700)\n    os.utime(b'own', (1, 1))\n"
+        "    for act in (lambda: os.chmod(x, 0), lambda: os.utime(x, (1, 1)), lambda: os.chmod('link', 0),\n"
+        "                lambda: os.utime('own/../link', (1, 1)), lambda: os.chmod(d, 0), lambda: os.fchmod(d, 0),\n"
+        "                lambda: os.utime(d, (1, 1)), lambda: os.chown(x, 1, 1), lambda: os.truncate(x, 0)):\n"
+        "        try:\n            act()\n        except PermissionError:\n            refused += 1\n"
+        "    return refused\n"
     )
-    program = Program("p", code, "f", "", (f"assert f({str(tmp_path / 'file')!r})",))
+    program = Program("p", code, "f", "", (f"assert f({str(tmp_path / 'file')!r}) == 9",))
     verdict = sandbox.run_programs([program], **LIMITS, workers=1, isolation="only:seccomp")[0]
     after = (tmp_path / "file").stat()
     assert summary(verdict) == PASS

@@ -3,10 +3,9 @@
 Refused: starting processes, signals to others (also by way of a descriptor's owner), sockets, tracing, core dumps,
 mounts, namespaces, keys, kernel interfaces, memory outside the address space, watching files, shared memory that
 outlives a process, resources that are counted for the whole machine. Of sockets only connected pairs of streams are
-given out, which reach nobody else; event loops are built on one. Where there is no mount namespace, files keep their
-metadata too: a new mode or time answers that it was set and is not (`shutil.copy` asks for it), the rest is refused,
-because a filter sees no paths. Threads work: `clone` is let through when it makes a thread, and `clone3` answers
-ENOSYS, so that the C library falls back to it.
+given out, which reach nobody else; event loops are built on one. Where there is no mount namespace, also changing
+the metadata of files is refused, because a filter sees no paths. Threads work: `clone` is let through when it makes a
+thread, and `clone3` answers ENOSYS, so that the C library falls back to it.
 """
 
 from __future__ import annotations
@@ -68,8 +67,10 @@ _AARCH64 = {
     "inotify_add_watch": 27, "syncfs": 267, "seccomp": 277, "memfd_create": 279,
 }  # fmt: skip
 _MACHINES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
-_MODES_AND_TIMES = {"chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat"}
-_METADATA = {*_MODES_AND_TIMES, "chown", "fchown", "lchown", "fchownat", "truncate"}
+_METADATA = {
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
+    "futimesat", "utimensat", "truncate",
+}  # fmt: skip
 _AF_UNIX, _SOCK_STREAM, _SOCK_FLAGS = 1, 1, 0x80800
 _STARTING = {"fork", "vfork", "execve", "execveat"}
 _OWN_PID_ONLY = ("kill", "tkill", "tgkill")
@@ -107,8 +108,7 @@ class Filters:
         self._arch, numbers = _MACHINES[os.uname().machine]
         self._numbers = {**_COMMON, **numbers}
         special = {"clone", "clone3", "prlimit64", "socketpair", *_OWN_PID_ONLY, *_REFUSED_VALUES}
-        for_children = _STARTING | (set() if may_change_metadata else _METADATA - _MODES_AND_TIMES)
-        unheeded = set() if may_change_metadata else _MODES_AND_TIMES
+        for_children = _STARTING | (set() if may_change_metadata else _METADATA)
         for_all = self._numbers.keys() - special - _STARTING - _METADATA
         own = [
             *(_rule(self._numbers[name], (self._PID,)) for name in _OWN_PID_ONLY),
@@ -117,18 +117,15 @@ class Filters:
         values = [_refuse_values(self._numbers[name], *refused) for name, refused in _REFUSED_VALUES.items()]
         values.append(_stream_pairs_only(self._numbers["socketpair"]))
         self._shared = self._assemble([step for rule in values for step in rule], for_all)
-        own_steps = [step for rule in own for step in rule]
-        self._child = self._assemble([*self._no_processes(), *own_steps], for_children, unheeded)
+        self._child = self._assemble([*self._no_processes(), *(step for rule in own for step in rule)], for_children)
 
-    def _assemble(self, rules: list[_Step], refused: Iterable[str], unheeded: Iterable[str] = ()) -> bytes:
-        """A filter of `rules`; `refused` system calls answer EPERM, `unheeded` ones 0 without being made."""
+    def _assemble(self, rules: list[_Step], refused: Iterable[str]) -> bytes:
         code = [(_LOAD, 0, 0, _AT_ARCH), (_JUMP_EQUAL, 1, 0, self._arch), _answer(errno.EPERM), (_LOAD, 0, 0, _AT_NR)]
         if os.uname().machine == "x86_64":
             code += [(_JUMP_GREATER_EQUAL, 0, 1, _X32), _answer(errno.EPERM)]
         code += rules
-        for names, error in ((refused, errno.EPERM), (unheeded, 0)):
-            for number in sorted(self._numbers[name] for name in names if name in self._numbers):
-                code += [(_JUMP_EQUAL, 0, 1, number), _answer(error)]
+        for number in sorted(self._numbers[name] for name in refused if name in self._numbers):
+            code += [(_JUMP_EQUAL, 0, 1, number), _answer(errno.EPERM)]
         code.append((_RETURN, 0, 0, _ALLOW))
         return b"".join(struct.pack("=HBBI", *step) for step in code)
 

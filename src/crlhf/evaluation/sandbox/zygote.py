@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from crlhf.evaluation.sandbox import child, landlock, namespaces, probes, seccomp
+from crlhf.evaluation.sandbox import child, landlock, metadata, namespaces, probes, seccomp
 from crlhf.evaluation.sandbox.folders import empty_folder, readable_paths
 
 _PRELOADED = (
@@ -119,6 +119,7 @@ class Zygote:
     def serve(self) -> None:
         """Fork for the tester until it hangs up."""
         os.chdir(self._folder)
+        self._folder = os.getcwd()  # without links on the way
         self._folder_mode = os.stat(self._folder).st_mode
         hello = {"failures": self._failures, "in_namespaces": self._in_namespaces, "pid": os.getpid()}
         self._control.sendall(json.dumps(hello).encode() + b"\n")
@@ -154,6 +155,8 @@ class Zygote:
                 os.close(ruleset)
             if self._filters is not None:
                 self._filters.enter_child()
+                if not self._in_namespaces:
+                    metadata.keep_quietly(self._folder)
             if command == b"P":
                 probes.tell(served, self._config["marker"], self._config["tester_pid"])
             else:
