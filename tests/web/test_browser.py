@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -93,7 +93,7 @@ def serving(tmp_path, store):
 
 def invitation(page):
     with page.database.write() as connection:
-        return people.invite(connection, 1, "", 7, page.clock(), "test")[0]
+        return people.invite(connection, 1, "", page.clock(), "test")[0]
 
 
 def to_the_tasks(tab, token):
@@ -208,7 +208,7 @@ def run_the_pipeline(root, n_rows, expected):
 def small_page(tmp_path, shown, **settings):
     database = open_database(f"sqlite:///{tmp_path}/page.sqlite3")
     rules = RULES._replace(honeypot_rate=0.0)
-    sources = Sources(lambda: shown, lambda rows: NO_ESTIMATES, lambda annotator_id: None)
+    sources = Sources(lambda: shown, lambda rows: NO_ESTIMATES, lambda annotator_id: nullcontext())
     page = Page(database, Settings(rules, refresh_s=0, **settings), sources)
     page.refresh()
     return page
@@ -220,7 +220,7 @@ def signed_in(tab, page, address, *, operator=False):
             key = people.add_operator(connection, "ada", page.clock(), "test")
             session = people.sign_in(connection, "ada", key, page.clock())
         else:
-            made = people.invite(connection, 1, HOSTILE[0], 7, page.clock(), "test")[0]
+            made = people.invite(connection, 1, HOSTILE[0], page.clock(), "test")[0]
             session = people.join(connection, made.token, page.clock())
             people.read_guide(connection, made.annotator_id, page.clock())
             for number in (1, 2, 3):
@@ -298,6 +298,58 @@ def test_marks_survive_a_lost_connection_and_a_reload(chromium, tmp_path):
         tab.wait_for_selector("text=No connection. Your answer is kept here")
         tab.context.set_offline(False)
         tab.wait_for_selector("text=1 of 40 judged")
+    with page.database.read() as connection:
+        assert [answer["wrong_line_nos"] for answer in submitted(connection)] == [[2]]
+
+
+def test_the_time_in_view_survives_a_reload(chromium, tmp_path):
+    page = small_page(tmp_path, [item(n) for n in range(2)])
+    with running(page) as address, tab_of(chromium, address) as tab:
+        signed_in(tab, page, address)
+        tab.goto("/task")
+        for keys in ((), ("Space",)):  # looked at only, then marked too
+            tab.wait_for_timeout(700)
+            for key in keys:
+                tab.keyboard.press(key)
+            tab.reload()
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector("text=1 of 40 judged")
+        assert tab.evaluate("Object.keys(localStorage)") == []  # leaving the page did not make a draft of what was sent
+    with page.database.read() as connection:
+        (answer,) = submitted(connection)
+    assert answer["wrong_line_nos"] == [2]
+    assert 1.4 <= answer["duration_s"] <= answer["submitted_at"] - answer["started_at"] + 0.001
+
+
+@pytest.mark.parametrize(
+    ("in_its_place", "said"),
+    [
+        (lambda route: route.fulfill(status=302, headers={"location": "/"}), "This page does not answer."),
+        (lambda route: route.fulfill(status=200, body="under maintenance"), "This page does not answer."),
+        (lambda route: None, "No connection."),
+    ],
+    ids=["redirect", "page", "silence"],
+)
+def test_what_a_proxy_says_is_no_receipt_and_silence_ends(chromium, tmp_path, in_its_place, said):
+    """The draft stays until the page itself has the answer; then the same answer is sent again by itself."""
+    page = small_page(tmp_path, [item(n) for n in range(2)])
+    with running(page) as address, tab_of_flaky(chromium, address) as tab:
+        tab.add_init_script(
+            "const own = AbortSignal.timeout; AbortSignal.timeout = (ms) => own.call(AbortSignal, ms / 20)"
+        )
+        signed_in(tab, page, address)
+        tab.goto("/task")
+        tab.keyboard.press("Space")
+        tab.route("**/task", lambda route: in_its_place(route) if route.request.method == "POST" else route.continue_())
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(f"text={said} Your answer is kept here")
+        assert tab.url == f"{address}/task"
+        assert tab.evaluate("Object.keys(localStorage).length") == 1
+        with page.database.read() as connection:
+            assert progress.n_answers(connection) == 0
+        tab.unroute_all(behavior="ignoreErrors")
+        tab.wait_for_selector("text=1 of 40 judged")
+        assert tab.evaluate("Object.keys(localStorage)") == []
     with page.database.read() as connection:
         assert [answer["wrong_line_nos"] for answer in submitted(connection)] == [[2]]
 

@@ -176,7 +176,7 @@ def test_axe_finds_nothing_against_wcag_2_1_aa_and_nothing_overflows_at_360_px(c
 def check_feedback(tab, page, address, check):
     """Somebody else's first practice, answered wrongly: one line missed, one marked for nothing."""
     with page.database.write() as connection:
-        made = people.invite(connection, 1, "", 7, page.clock(), "test")[0]
+        made = people.invite(connection, 1, "", page.clock(), "test")[0]
         session = people.join(connection, made.token, page.clock())
         people.read_guide(connection, made.annotator_id, page.clock())
     mine = tab.context.cookies()
@@ -213,6 +213,9 @@ def test_colours_keep_their_contrast_in_both_schemes():
             assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
         for edge in ("edge", "accent", "wrong"):
             assert contrast(colours[edge], colours["surface"]) >= 3, edge
+        assert contrast(colours["edge"], colours["sunk"]) >= 3
+    faded = [rule for rule in re.findall(r"[^{}]+\{[^{}]*\}", css) if re.search(r"opacity: 0?\.", rule)]
+    assert faded == []  # or the colours that are seen are not the ones above
 
 
 def contrast(one, other):

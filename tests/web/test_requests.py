@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 from starlette.requests import Request
 
-from crlhf.web import tables
+from crlhf.web import people, tables
 from crlhf.web.access import client_of
 from crlhf.web.limits import Limit, RateLimits
 from crlhf.web.shell import HEADERS, MAX_BODY
@@ -248,16 +248,55 @@ def test_a_copy_of_ones_data_does_not_tell_honeypots(served):
     assert len(copied["answers"]) == 4
     assert "honeypot" not in str(copied)
     assert "order_seed" not in str(copied)
+    with served.database.read() as connection:
+        judged = list(connection.scalars(select(tables.answers.c.completion_id)))
+    assert len(judged) == 4
+    assert not any(name in str(copied) for name in [*judged, "position"])
 
 
 def test_links_cannot_be_tried_without_end(served):
     client = served.client()
-    statuses = [client.get(f"/join/{n}").status_code for n in range(30)]
-    statuses += [post(client, "/join", {"token": f"{n}"}).status_code for n in range(32)]
-    assert statuses == [404] * 60 + [429] * 2
+    statuses = [client.get(f"/join/{n}").status_code for n in range(300)]
+    statuses += [post(client, "/join", {"token": f"{n}"}).status_code for n in range(302)]
+    assert statuses == [404] * 600 + [429] * 2
     assert client.get(f"/join/{served.invitation().token}").status_code == 429
     served.now += 10
     assert client.get(f"/join/{served.invitation().token}").status_code == 200
+
+
+def test_a_lecture_hall_behind_one_address_gets_in_at_once(served):
+    files = [f"/static/{name}" for name in ("page.css", "icon.svg", "task.js")]
+    with served.database.write() as connection:
+        made = people.invite(connection, 200, "", 7, served.now, "test")
+    for one in made:
+        client = served.client()
+        asked = [client.get(path).status_code for path in (f"/join/{one.token}", *files)]
+        assert asked == [200] * 4
+        assert post(client, "/join", {"token": one.token}).status_code == 303
+
+
+def test_a_second_look_at_the_link_keeps_the_browsers_secret_for_another_hour(served):
+    token = served.invitation().token
+    client = served.client()
+    first, second = (client.get(f"/join/{token}").headers["set-cookie"] for _ in range(2))
+    assert first == second
+    assert "Max-Age=3600" in second
+    odd = served.client().get(f"/join/{token}", headers={"cookie": "crlhf_browser=not-ours"})
+    assert re.match("crlhf_browser=[A-Za-z0-9_-]{43};", odd.headers["set-cookie"])
+
+
+@pytest.mark.parametrize("path", ["/task", "/training/1"])
+def test_the_script_gets_a_receipt_and_a_plain_form_is_redirected(served, path):
+    client = served.annotator()
+    fields = answer_fields(client) if path == "/task" else {"nothing": "1"}
+    receipt = post(client, path, fields, extra={"x-crlhf-script": "1"})
+    assert (receipt.status_code, receipt.headers["x-crlhf-accepted"], receipt.content) == (204, path, b"")
+    plain = post(client, path, fields)
+    assert (plain.status_code, plain.headers["location"]) == (303, path)
+    assert "x-crlhf-accepted" not in plain.headers
+    refused = post(client, path, {"line": "x"}, extra={"x-crlhf-script": "1"})
+    assert refused.status_code == 422
+    assert "x-crlhf-accepted" not in refused.headers
 
 
 def test_whoever_has_no_session_cannot_ask_without_end(served):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Annotated, Any
 
@@ -19,12 +20,25 @@ from crlhf.web.refusals import RefusedError
 routes = Routes()
 _SHUT = "This link was used already, has expired, or is not whole. Ask for a new one."
 _BROWSER_S = 3600.0
+_SECRET = re.compile("[A-Za-z0-9_-]{43}")
 _JSON: Responses = {200: {"content": {"application/json": {}}}}
+_RECEIPT: Responses = {204: {"description": "accepted; the page's script goes on at what X-Crlhf-Accepted names"}}
 
 
 def see(path: str) -> RedirectResponse:
     """Go on with GET at `path`."""
     return RedirectResponse(path, status_code=303, headers={"content-type": "text/html; charset=utf-8"})
+
+
+def accepted(request: Request, path: str) -> Response:
+    """An answer is kept; go on with GET at `path`.
+
+    The page's script, which says that it asks, gets a receipt that nobody on the way gives in the page's place, as a
+    proxy gives redirects. A form that was sent without it is redirected.
+    """
+    if "x-crlhf-script" in request.headers:
+        return Response(status_code=204, headers={"x-crlhf-accepted": path})
+    return see(path)
 
 
 def _next_step(me: Any) -> str | None:
@@ -44,7 +58,8 @@ def front(page: PageHere) -> HTMLResponse:
 def invitation(page: PageHere, request: Request, token: Annotated[str, Path(max_length=200)]) -> HTMLResponse:
     """The door: looking uses nothing up, so that link previews do no harm.
 
-    The browser gets a secret of its own, with which it may send the form again when the answer is lost on the way.
+    The browser gets a secret of its own, with which it may send the form again when the answer is lost on the way; each
+    look keeps it for another hour.
     """
     browser = request.cookies.get(page.cookie("browser"), "")
     with page.database.read() as connection:
@@ -52,8 +67,8 @@ def invitation(page: PageHere, request: Request, token: Annotated[str, Path(max_
     if not is_open:
         raise RefusedError(404, _SHUT)
     answer = HTMLResponse(page.draw("join", token=token))
-    if not browser:
-        set_session(page, answer, "browser", secrets.token_urlsafe(32), _BROWSER_S)
+    again = browser if _SECRET.fullmatch(browser) else secrets.token_urlsafe(32)
+    set_session(page, answer, "browser", again, _BROWSER_S)
     return answer
 
 
@@ -122,15 +137,17 @@ def _draw_training(page: Page, number: int, marked: list[int] | None) -> str:
     return page.draw("training", number=number, n_lessons=len(TRAINING), lesson=lesson, marked=marked)
 
 
-@routes.add("POST", "/training/{number}", Access.ANNOTATOR, redirects=True)
-def training_answer(page: PageHere, me: Me, number: Number, form: Annotated[LinesForm, Form()]) -> Response:
+@routes.add("POST", "/training/{number}", Access.ANNOTATOR, redirects=True, responses=_RECEIPT)
+def training_answer(
+    page: PageHere, me: Me, request: Request, number: Number, form: Annotated[LinesForm, Form()]
+) -> Response:
     """Keep an answer to a training item."""
     marked = sorted(set(form.line))
     if not set(marked) <= set(TRAINING[number - 1].line_nos) or bool(marked) == (form.nothing is not None):
         raise RefusedError(422, "Mark at least one line, or say that no line is wrong, but not both.")
     with page.database.write() as connection:
         people.practise(connection, me["annotator_id"], number, marked, len(TRAINING), page.clock())
-    return see(f"/training/{number}")
+    return accepted(request, f"/training/{number}")
 
 
 @routes.add("GET", "/task", Access.ANNOTATOR)
@@ -162,12 +179,12 @@ def task(page: PageHere, me: Me) -> Response:
     )
 
 
-@routes.add("POST", "/task", Access.ANNOTATOR, redirects=True)
-def task_answer(page: PageHere, me: Me, form: Annotated[AnswerForm, Form()]) -> Response:
+@routes.add("POST", "/task", Access.ANNOTATOR, redirects=True, responses=_RECEIPT)
+def task_answer(page: PageHere, me: Me, request: Request, form: Annotated[AnswerForm, Form()]) -> Response:
     """Accept an answer: it is on the disk before this returns."""
     with page.database.write() as connection:
         submit(connection, me["annotator_id"], form.submission(), page.settings.rules, page.clock())
-    return see("/task")
+    return accepted(request, "/task")
 
 
 @routes.add("GET", "/thanks", Access.ANNOTATOR)
@@ -180,11 +197,14 @@ def thanks(page: PageHere, me: Me) -> HTMLResponse:
 
 @routes.add("GET", "/my-data", Access.ANNOTATOR, responses=_JSON)
 def my_data(page: PageHere, me: Me) -> Response:
-    """A copy of everything that is kept about the annotator, but the operator's own note."""
+    """A copy of everything that is kept about the annotator, but the operator's own note and what tells honeypots."""
     with page.database.read() as connection:
         copied = privacy.copy_of(connection, me["annotator_id"])
     for row in copied["annotators"]:
         row.pop("label")
         row.pop("order_seed")  # with the page's code it would tell which turns were honeypots
+    for row in [*copied["leases"], *copied["answers"]]:
+        row.pop("completion_id")  # a hash of the program, which differs between honeypots and others
+        row.pop("position")
     name = f"attachment; filename={me['annotator_id']}.json"
     return JSONResponse(copied, headers={"content-disposition": name})

@@ -15,14 +15,16 @@ class Limit(NamedTuple):
 
 
 LIMITS: dict[str, Limit] = {
-    "public": Limit(300, 5.0),
-    "join": Limit(60, 1.0),
+    "public": Limit(1000, 5.0),
+    "join": Limit(600, 2.0),
     "sign-in": Limit(10, 1 / 6),
     "refused": Limit(60, 1.0),
     "annotator": Limit(120, 20.0),
     "operator": Limit(120, 10.0),
 }
-"""By what is asked for. Nobody reads and judges twenty programs a second; a classroom joins from one address."""
+"""By what is asked for. Nobody reads and judges twenty programs a second. A lecture hall joins at once from one address:
+200 people, two requests each for the link and up to four for style, icon and script, with room for reloads. Links need
+no tighter limit: nobody guesses 256 bits."""
 
 _MOST_BUCKETS = 20_000
 

@@ -16,7 +16,7 @@
   const notes = more ? [...more.querySelectorAll("select, input")] : [];
   const draftKey = "draft " + (lease ? lease.value : location.pathname);
   const past = [];
-  let isSending = false;
+  let isSending = false, isGone = false;
 
   const state = () => lines.map((line) => line.checked).concat(nothing.checked);
   let before = state();
@@ -38,13 +38,15 @@
   const stored = (action) => { try { return action(localStorage); } catch { return null; /* not allowed: no draft */ } };
   const dropDrafts = (but) => stored((store) => Object.keys(store)
     .filter((name) => name.startsWith("draft ") && name !== but).forEach((name) => store.removeItem(name)));
-  const keep = () => stored((store) => store.setItem(draftKey, JSON.stringify(
-    { marks: state(), notes: notes.map((note) => note.value), past: past.slice(-50) })));
+  const keep = () => isGone || stored((store) => store.setItem(draftKey, JSON.stringify(
+    { marks: state(), notes: notes.map((note) => note.value), past: past.slice(-50), active_s: Number(activeSeconds()) })));
+  const dropAll = () => { isGone = true; dropDrafts(); };
   const recall = () => {
     const draft = stored((store) => JSON.parse(store.getItem(draftKey)));
     if (!draft || !Array.isArray(draft.marks) || draft.marks.length !== lines.length + 1) return;
     show(draft.marks);
     past.push(...draft.past);
+    active += 1000 * draft.active_s || 0;
     notes.forEach((note, index) => { note.value = draft.notes[index] || ""; });
     if (notes.some((note) => note.value)) more.open = true;
   };
@@ -66,14 +68,16 @@
     settle();
   };
 
-  // The clock of the sitting, and the seconds in which the page was in view.
+  // The clock of the sitting, and the seconds in which the page was in view: reloads included, by way of the draft.
   const clock = document.getElementById("clock");
   const opened = Date.now();
   let active = 0, since = document.hidden ? null : performance.now();
   document.addEventListener("visibilitychange", () => {
     if (document.hidden && since !== null) { active += performance.now() - since; since = null; }
     else if (!document.hidden && since === null) since = performance.now();
+    if (document.hidden) keep();
   });
+  addEventListener("pagehide", keep);
   const activeSeconds = () => ((active + (since === null ? 0 : performance.now() - since)) / 1000).toFixed(3);
   if (clock) {
     const start = Number(clock.dataset.seconds);
@@ -85,30 +89,37 @@
     }, 1000);
   }
 
-  // Sending: the same key each time, so that an answer that arrived twice counts once.
+  // Sending: the same key each time, so that an answer that arrived twice counts once. Only the page itself says that it
+  // arrived: a redirect or a page from a proxy on the way (maintenance, a login) is no receipt.
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
   const sentences = {
     401: "You are signed out. Open a new link in another tab, then submit again here.",
     404: "This program is not yours any more. Reload the page for the next one.",
     429: "That was too fast for this page. Wait a moment and submit again.",
   };
-  const send = async (body, next) => {
+  const ask = (body) => fetch(form.action, {
+    method: "POST", body, headers: { "x-crlhf-script": "1" }, redirect: "manual", credentials: "same-origin",
+    signal: AbortSignal.timeout?.(20000),
+  });
+  const send = async (body) => {
     for (let attempt = 0; ; attempt += 1) {
+      let trouble = "No connection.";
       try {
-        const answer = await fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" });
-        if (answer.type === "opaqueredirect") {
-          dropDrafts();
+        const answer = await ask(body), next = answer.headers.get("x-crlhf-accepted");
+        if (next) {
+          dropAll();
           location.assign(next);
           return;
         }
-        if (answer.status < 500) {
+        trouble = "This page does not answer.";
+        if (answer.status >= 400 && answer.status < 500) {
           isSending = false;
           tell(sentences[answer.status] || "This answer was not accepted. Check it and submit again.", true);
           return;
         }
-      } catch { /* no connection: below */ }
+      } catch { /* no connection, or none that answers in time: below */ }
       const seconds = Math.min(30, 2 ** attempt);
-      tell("No connection. Your answer is kept here and sent again in " + seconds + " s.", true);
+      tell(trouble + " Your answer is kept here and sent again in " + seconds + " s.", true);
       await wait(seconds * 1000);
     }
   };
@@ -125,7 +136,7 @@
     if (isSkip) body.set("skip", "1");
     if (lease) body.set("active_s", activeSeconds());
     tell("Sending …");
-    send(body, lease ? "/task" : location.pathname);
+    send(body);
   });
 
   // Keys. Letters can be switched off for those whose voice or reader sends them (WCAG 2.1.4).
@@ -180,7 +191,7 @@
   undoButton.addEventListener("click", undo);
 
   notes.forEach((note) => note.addEventListener("input", keep));
-  document.getElementById("leave")?.addEventListener("submit", () => dropDrafts());
+  document.getElementById("leave")?.addEventListener("submit", dropAll);
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // back: it may have been sent
 
   dropDrafts(draftKey);
