@@ -377,6 +377,58 @@ def test_a_program_finds_nothing_that_an_earlier_one_left(warm):
     assert [summary(verdict) for verdict in warm.run([program] * 3)] == [PASS] * 3
 
 
+STATE_OF_TESTS = {
+    "recursion limit": ("import sys\nsys.setrecursionlimit(60)", "g = lambda n: n and g(n - 1)\nassert g(300) == 0"),
+    "precision": ("import decimal\ndecimal.getcontext().prec = 3", "assert len(str(decimal.Decimal(1) / 3)) > 20"),
+    "environment": ("import os\nos.environ['NOTE'] = os.chdir('/') or 'x'", "assert 'NOTE' not in os.environ"),
+    "warnings": ("import warnings\nwarnings.simplefilter('error')", "warnings.warn('x')"),
+    "builtins": ("import builtins\nbuiltins.oct = len", "assert oct(8) == '0o10'"),
+    "patched library": ("import math\nmath.pi = 3", "assert math.pi > 3.1"),
+    "patched by name": ("import math\nsetattr(math, 'pi', 3)", "assert math.pi > 3.1"),
+    "removed module": ("import sys\nsys.modules['math'] = None", "import math"),
+    "signals": (
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)",
+        "assert callable(signal.getsignal(signal.SIGALRM))",
+    ),
+    "module of the program's": ("decimal.getcontext().prec = 3", "assert len(str(decimal.Decimal(1) / 3)) > 20"),
+}
+
+
+@pytest.mark.parametrize("change", STATE_OF_TESTS)
+def test_what_tests_change_in_their_process_does_not_reach_the_next_program(warm, change):
+    changes, holds = STATE_OF_TESTS[change]
+    code = "import builtins, decimal, math, os, signal, sys, warnings\ndef f(x):\n    return x\n"
+    imports = "import decimal, math, os, signal, warnings\n" if change != "removed module" else ""
+    programs = [Program("p", code, "f", "", (f"{changes}\nassert f(1) == 1",))]
+    programs.append(Program("q", code, "f", "", (f"{imports}{holds}\nassert f(1) == 1",)))
+    programs.append(Program("r", code, "f", "", (f"{holds}\nassert f(1) == 1",)))
+    assert [summary(v) for v in warm.run(programs)] == [PASS] * 3
+
+
+def test_tests_in_a_process_of_their_own_fail_and_time_out_as_others_do():
+    apart = "import sys\nsys.setrecursionlimit(500)\n"
+    code = "def f(x):\n    return 1 // x\n"
+    tests = ("assert f(1) == 2", "f(0)", "while True:\n    f(1)", "import os\nos.fork() or os.read(os.pipe()[0], 1)")
+    programs = [Program("p", code, "f", "", ("assert f(1) == 1", apart + test)) for test in tests]
+    verdicts = sandbox.run_programs(programs, timeout_s=0.5, memory_mib=512, workers=1)
+    assert [summary(verdict) for verdict in verdicts] == [
+        ("fail", "assertion", None, 1),
+        ("error", "ZeroDivisionError", 2, 1),
+        ("timeout", "timeout", None, 1),
+        PASS,
+    ]
+
+
+def test_a_zygote_that_is_replaced_leaves_no_folder():
+    leaves = Program("p", "import os\nos._exit(0)\n", "f", "", ("assert f(1) == 2",))
+    right = Program("q", "def f(x):\n    return 2\n", "f", "", ("assert f(1) == 2",))
+    with sandbox.open_sandbox(**LIMITS, workers=1) as opened:
+        folder = Path(opened._workers[0]._folder)
+        before = len(list(folder.iterdir()))
+        assert [v.verdict for v in opened.run([right, *[leaves] * 5])] == ["pass"] + ["error"] * 5
+        assert len(list(folder.iterdir())) == before
+
+
 def test_verdicts_come_in_the_order_of_the_programs():
     slow = "import time\ntime.sleep(0.4)\ndef f(x):\n    return 2\n"
     fast = "def f(x):\n    return 3\n"
@@ -424,6 +476,67 @@ def test_each_layer_stands_alone(layer):
         pytest.skip(f"this machine has no {layer}")
     with sandbox.open_sandbox(**LIMITS, workers=1, isolation=f"only:{layer}") as opened:
         assert opened.level == f"hygiene+{layer}"
+
+
+ORDINARY = {
+    "event loop": (
+        "import asyncio\nasync def g(x):\n    await asyncio.sleep(0)\n    return x + 1\n"
+        "def f(x):\n    return asyncio.run(g(x))\n"
+    ),
+    "copies": (
+        "import os, shutil, tempfile\ndef f(x):\n    with tempfile.TemporaryDirectory() as d:\n"
+        "        open(d + '/a', 'w').write('2')\n        shutil.copy(d + '/a', d + '/b')\n"
+        "        shutil.copy2(d + '/a', d + '/c')\n        os.utime(d + '/c')\n        os.chmod(d + '/c', 0o600)\n"
+        "        shutil.copytree(d, 'tree')\n        return int(open('tree/b').read())\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("isolation", ["auto", "only:landlock+seccomp", "only:seccomp", "only:hygiene"])
+def test_a_verdict_on_ordinary_programs_does_not_depend_on_the_layers(isolation):
+    programs = [Program(name, code, "f", "", ("assert f(1) == 2",)) for name, code in ORDINARY.items()]
+    verdicts = sandbox.run_programs(programs, **LIMITS, workers=1, isolation=isolation)
+    assert [(v.program_id, *summary(v)) for v in verdicts] == [(name, *PASS) for name in ORDINARY]
+
+
+@pytest.mark.parametrize("isolation", ["auto", "only:landlock+seccomp"])
+def test_of_sockets_only_a_pair_of_streams_is_given_out(isolation):
+    if "seccomp" not in sandbox.isolation_level():
+        pytest.skip("this machine has no seccomp")
+    code = (
+        "import socket\nU, S, D, Q = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET\n"
+        "def attempt(act, *args):\n    try:\n        act(*args)\n        return 0\n"
+        "    except OSError as error:\n        return error.errno\n"
+        "def f(x):\n    pair = socket.socketpair(U, S | socket.SOCK_NONBLOCK)\n"
+        "    rest = [attempt(socket.socketpair, *kind) for kind in ((U, D), (U, Q), (U, 3), (2, S))]\n"
+        "    return [*rest, attempt(socket.socket, U, S), attempt(pair[0].listen), attempt(pair[0].connect, '/x')]\n"
+    )
+    program = Program("p", code, "f", "", ("a = f(1)\nassert a[:5] == [1] * 5 and 0 not in a",))
+    assert summary(sandbox.run_programs([program], **LIMITS, workers=1, isolation=isolation)[0]) == PASS
+
+
+def test_modes_and_times_of_files_outside_stay_as_they_are(tmp_path):
+    if "seccomp" not in sandbox.isolation_level():
+        pytest.skip("this machine has no seccomp")
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o755)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").chmod(0o666)
+    before = (tmp_path / "file").stat()
+    code = (
+        "import os\ndef f(x):\n    d, refused = os.open(x, os.O_RDONLY), 0\n    os.symlink(x, 'link')\n"
+        "    os.mkdir('own')\n    os.chmod('own', 0o700)\n    os.utime(b'own', (1, 1))\n"
+        "    for act in (lambda: os.chmod(x, 0), lambda: os.utime(x, (1, 1)), lambda: os.chmod('link', 0),\n"
+        "                lambda: os.utime('own/../link', (1, 1)), lambda: os.chmod(d, 0), lambda: os.fchmod(d, 0),\n"
+        "                lambda: os.utime(d, (1, 1)), lambda: os.chown(x, 1, 1), lambda: os.truncate(x, 0)):\n"
+        "        try:\n            act()\n        except PermissionError:\n            refused += 1\n"
+        "    return refused\n"
+    )
+    program = Program("p", code, "f", "", (f"assert f({str(tmp_path / 'file')!r}) == 9",))
+    verdict = sandbox.run_programs([program], **LIMITS, workers=1, isolation="only:seccomp")[0]
+    after = (tmp_path / "file").stat()
+    assert summary(verdict) == PASS
+    assert (after.st_mode, after.st_mtime, after.st_size) == (before.st_mode, before.st_mtime, before.st_size)
 
 
 def test_a_required_layer_that_is_missing_stops_the_run(monkeypatch):

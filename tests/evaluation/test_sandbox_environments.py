@@ -93,21 +93,55 @@ def test_less_is_named_warned_of_once_and_still_holds(case):
 def test_the_same_holds_for_a_user_of_no_rights(case):
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("becoming another user takes root and setpriv")
-    # An own user for each run: a hostile program may kill whatever else its user runs.
-    user = str(100_000 + os.getpid() % 50_000)
-    nobody = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
-        before = [*nobody, "env", f"TMPDIR={folder}", f"HOME={folder}"]
-        probe = "import sys; assert sys.version_info >= (3, 11); import crlhf.schema"
-        for python in (sys.executable, "/usr/bin/python3"):
-            asked = subprocess.run([*before, f"PYTHONPATH={SOURCE}", python, "-c", probe], capture_output=True, cwd="/")
-            if asked.returncode == 0:
-                break
-        else:
-            pytest.skip("no Python that another user can run")
+        before, python = as_nobody(folder)
         refused, layers = CASES[case]
         names = hostile_in(layers - {"namespaces"})
         said = run(refused, names, before, python)
         unprivileged = layers if said["levels"][0].endswith("namespaces") else layers - {"namespaces"}
         check(said, unprivileged, names)
+
+
+def as_nobody(folder):
+    """What starts a command as a user of no rights that can write to `folder`, and a Python it can run."""
+    # An own user for each run: a hostile program may kill whatever else its user runs.
+    user = str(100_000 + os.getpid() % 50_000)
+    nobody = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
+    Path(folder).chmod(0o777)
+    before = [*nobody, "env", f"TMPDIR={folder}", f"HOME={folder}"]
+    probe = "import sys; assert sys.version_info >= (3, 11); import crlhf.schema"
+    for python in (sys.executable, "/usr/bin/python3"):
+        asked = subprocess.run([*before, f"PYTHONPATH={SOURCE}", python, "-c", probe], capture_output=True, cwd="/")
+        if asked.returncode == 0:
+            return before, python
+    pytest.skip("no Python that another user can run")
+
+
+BUSY = """
+import sys, threading, warnings
+warnings.simplefilter("ignore")
+from crlhf.evaluation import sandbox
+from crlhf.schema import Program
+threading.stack_size(1 << 16)
+for _ in range(300):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+code = (
+    "import threading\\ndef f(x):\\n    found = []\\n"
+    "    threads = [threading.Thread(target=found.append, args=(i,)) for i in range(x)]\\n"
+    "    [t.start() for t in threads]\\n    [t.join() for t in threads]\\n    return sorted(found)\\n"
+)
+program = Program("p", code, "f", "", ("assert f(3) == [0, 1, 2]",))
+print(sandbox.run_programs([program], timeout_s=5, memory_mib=512, workers=1, isolation=sys.argv[1])[0].verdict)
+"""
+
+
+@pytest.mark.parametrize("isolation", ["auto", "only:landlock+seccomp", "only:hygiene"])
+def test_threads_work_for_a_user_who_runs_a_lot_besides(isolation):
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("becoming another user takes root and setpriv")
+    with tempfile.TemporaryDirectory() as folder:
+        before, python = as_nobody(folder)
+        environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [*before, python, "-c", BUSY, isolation]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", timeout=120)
+        assert done.stdout == "pass\n", done.stderr

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from crlhf.errors import IsolationError
+from crlhf.evaluation.sandbox.tasks import tasks_of_user
 from crlhf.schema import Program, Verdict
 
 LAYERS = ("landlock", "seccomp", "namespaces")
@@ -121,6 +122,7 @@ class Sandbox:
             "layers": wanted,
             "memory_mib": memory_mib,
             "cpu_s": int(timeout_s) + 2,
+            "tasks_of_user": tasks_of_user(os.getuid()),  # counted once, before a program can add to them
             "test_packages": [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))],
             "shows_errors": False,
         }

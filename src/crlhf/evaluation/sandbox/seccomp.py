@@ -2,9 +2,10 @@
 
 Refused: starting processes, signals to others (also by way of a descriptor's owner), sockets, tracing, core dumps,
 mounts, namespaces, keys, kernel interfaces, memory outside the address space, watching files, shared memory that
-outlives a process, resources that are counted for the whole machine. Where there is no mount namespace, also changing
-the metadata of files. Threads work: `clone` is let through when it makes a thread, and `clone3` answers ENOSYS, so that
-the C library falls back to it.
+outlives a process, resources that are counted for the whole machine. Of sockets only connected pairs of streams are
+given out, which reach nobody else; event loops are built on one. Where there is no mount namespace, also changing
+the metadata of files is refused, because a filter sees no paths. Threads work: `clone` is let through when it makes a
+thread, and `clone3` answers ENOSYS, so that the C library falls back to it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import struct
 from collections.abc import Iterable
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _AT_NR, _AT_ARCH, _AT_ARGUMENTS = 0, 4, 16
 _CLONE_THREAD = 0x10000
@@ -70,6 +71,7 @@ _METADATA = {
     "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
     "futimesat", "utimensat", "truncate",
 }  # fmt: skip
+_AF_UNIX, _SOCK_STREAM, _SOCK_FLAGS = 1, 1, 0x80800
 _STARTING = {"fork", "vfork", "execve", "execveat"}
 _OWN_PID_ONLY = ("kill", "tkill", "tgkill")
 _REFUSED_VALUES = {  # of the argument with this index: a new owner or signal of a descriptor, a lease, being dumpable
@@ -105,7 +107,7 @@ class Filters:
     def __init__(self, *, may_change_metadata: bool) -> None:
         self._arch, numbers = _MACHINES[os.uname().machine]
         self._numbers = {**_COMMON, **numbers}
-        special = {"clone", "clone3", "prlimit64", *_OWN_PID_ONLY, *_REFUSED_VALUES}
+        special = {"clone", "clone3", "prlimit64", "socketpair", *_OWN_PID_ONLY, *_REFUSED_VALUES}
         for_children = _STARTING | (set() if may_change_metadata else _METADATA)
         for_all = self._numbers.keys() - special - _STARTING - _METADATA
         own = [
@@ -113,6 +115,7 @@ class Filters:
             _rule(self._numbers["prlimit64"], (self._PID, 0)),
         ]
         values = [_refuse_values(self._numbers[name], *refused) for name, refused in _REFUSED_VALUES.items()]
+        values.append(_stream_pairs_only(self._numbers["socketpair"]))
         self._shared = self._assemble([step for rule in values for step in rule], for_all)
         self._child = self._assemble([*self._no_processes(), *(step for rule in own for step in rule)], for_children)
 
@@ -174,4 +177,18 @@ def _refuse_values(number: int, index: int, refused: tuple[int, ...]) -> list[_S
     """System call `number`, but not when the low 32 bits of argument `index` are among `refused`."""
     tests = [(_JUMP_EQUAL, len(refused) - i, 0, value) for i, value in enumerate(refused)]
     body = [(_LOAD, 0, 0, _AT_ARGUMENTS + 8 * index), *tests, (_RETURN, 0, 0, _ALLOW), _answer(errno.EPERM)]
+    return [(_JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _stream_pairs_only(number: int) -> list[_Step]:
+    """System call `number` (socketpair) only for AF_UNIX and SOCK_STREAM: other kinds can be sent elsewhere."""
+    body = [
+        (_LOAD, 0, 0, _AT_ARGUMENTS),
+        (_JUMP_EQUAL, 0, 3, _AF_UNIX),
+        (_LOAD, 0, 0, _AT_ARGUMENTS + 8),
+        (_AND, 0, 0, 0xFFFFFFFF ^ _SOCK_FLAGS),
+        (_JUMP_EQUAL, 1, 0, _SOCK_STREAM),
+        _answer(errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     return [(_JUMP_EQUAL, 0, len(body), number), *body]

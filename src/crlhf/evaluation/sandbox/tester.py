@@ -28,7 +28,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 
-from crlhf.evaluation.sandbox import namespaces, probes, sql_checks, wire
+from crlhf.evaluation.sandbox import apart, namespaces, probes, sql_checks, wire
+from crlhf.evaluation.sandbox.deadline import Alarm, Deadline
 from crlhf.evaluation.sandbox.folders import empty_folder, readable_folders
 from crlhf.evaluation.sandbox.handles import relayed
 from crlhf.evaluation.sandbox.intent import read_intent
@@ -41,18 +42,8 @@ _BOOT = (
     "from crlhf.evaluation.sandbox.zygote import main; sys.argv.pop(0); sys.argv.insert(0, ''); main()"
 )
 _PATIENCE_S = 10.0
-_TICK_S = 0.05
 _OWN_MIB = 1024
 ENDED = "process ended"
-
-
-class Deadline(BaseException):
-    """The program's time is up. Not an Exception: a test's own `except Exception` does not hold it.
-
-    `test_no` is the 0-based test that was being run, None before the first.
-    """
-
-    test_no: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -62,30 +53,6 @@ class Outcome(NamedTuple):
     reason: str
     line_no: int | None = None
     failed_test_no: int | None = None
-
-
-class Alarm:
-    """Raises `Deadline` in this process at the deadline, and again every tick until it is put off."""
-
-    def __init__(self) -> None:
-        self.is_armed = False
-        self.rang = False
-        signal.signal(signal.SIGALRM, self._ring)
-
-    def _ring(self, *_: object) -> None:
-        if self.is_armed:
-            self.rang = True
-            raise Deadline
-
-    def arm(self, seconds: float) -> None:
-        """Ring in `seconds`."""
-        self.is_armed, self.rang = True, False
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-4), _TICK_S)
-
-    def put_off(self) -> None:
-        """Ring no more."""
-        self.is_armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class ZygoteGoneError(Exception):
@@ -103,14 +70,14 @@ class ZygoteClient:
     def _start(self) -> None:
         sample_folder = Path(tempfile.mkdtemp(prefix="sample-", dir=self._folder))
         self._sample_folder = str(sample_folder)
-        new_root = Path(tempfile.mkdtemp(prefix="root-", dir=self._folder))
+        self._new_root = tempfile.mkdtemp(prefix="root-", dir=self._folder)
         marker = self._folder / "marker"
         marker.touch()
         ours, theirs = socket.socketpair()
         config = {
             **self._config,
             "folder": str(sample_folder),
-            "new_root": str(new_root),
+            "new_root": self._new_root,
             "marker": str(marker),
             "readable": readable_folders(),
             "tester_pid": os.getpid(),
@@ -206,6 +173,8 @@ class ZygoteClient:
         end_descendants()
         with contextlib.suppress(OSError):
             empty_folder(self._sample_folder)
+        for folder in (self._sample_folder, self._new_root):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Tester:
@@ -247,6 +216,17 @@ class Tester:
     def _judge_once(self, program: dict[str, Any], timeout_s: float) -> tuple[Outcome, bool]:
         """The outcome, and whether the program's process answered at all."""
         channel = self._fork()
+        try:
+            if not may_change_the_tester(program):
+                return self._run(program, channel, timeout_s)
+            apart.load_modules(program["setup_code"], tuple(program["tests"]))
+            outcome, has_answered = apart.run(lambda: self._run(program, channel, timeout_s))
+            return Outcome(*outcome), has_answered
+        finally:
+            self._zygote.end(channel)
+
+    def _run(self, program: dict[str, Any], channel: socket.socket, timeout_s: float) -> tuple[Outcome, bool]:
+        """The same, for the child at the other end of `channel`."""
         link = Link(channel)
         try:
             try:
@@ -256,8 +236,6 @@ class Tester:
                 self._alarm.put_off()
         except Deadline as late:
             outcome = Outcome("timeout", "timeout", None, late.test_no)
-        finally:
-            self._zygote.end(channel)
         if self._alarm.rang:
             outcome = Outcome("timeout", "timeout", None, outcome.failed_test_no)
         return outcome, link.has_answered
@@ -268,6 +246,14 @@ class Tester:
         except ZygoteGoneError:
             self._zygote.replace()
             return self._zygote.fork()
+
+
+def may_change_the_tester(program: dict[str, Any]) -> bool:
+    """Whether the program's tests could leave something behind in the process that runs them."""
+    if program["language"] != "python":
+        return False
+    setup_code, tests = program["setup_code"], tuple(program["tests"])
+    return apart.is_needed(setup_code, tests, read_intent(program["entry_point"], setup_code, tests).modules)
 
 
 def run_tests(program: dict[str, Any], link: Link) -> Outcome:
@@ -391,7 +377,7 @@ def main() -> None:
             outcome = tester.judge(job["program"], job["timeout_s"])
             seconds = time.monotonic() - started
             print(json.dumps({**outcome._asdict(), "seconds": seconds}), file=answers, flush=True)
-    except BrokenPipeError:  # the pipeline was killed; nobody hears the rest
+    except (BrokenPipeError, apart.LostError):  # the pipeline was killed and nobody hears the rest, or starts another
         os.dup2(null, answers.fileno())
     finally:
         tester.close()

@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from crlhf.evaluation.sandbox import child, landlock, namespaces, probes, seccomp
+from crlhf.evaluation.sandbox import child, landlock, metadata, namespaces, probes, seccomp
 from crlhf.evaluation.sandbox.folders import empty_folder, readable_paths
 
 _PRELOADED = (
@@ -46,6 +46,7 @@ class Zygote:
         self._filters: seccomp.Filters | None = None
         self._failures: dict[str, str] = {}
         self._in_namespaces = False
+        self._max_processes = _MAX_PROCESSES + int(config["tasks_of_user"])
 
     def set_up(self) -> None:
         """Build every layer that can be built; what fails is noted and told to the tester."""
@@ -93,6 +94,7 @@ class Zygote:
         if os.geteuid() == 0 and (self._in_namespaces or self._config["may_change_user"]):
             uid = namespaces.FIRST_UID + self._config["tester_pid"]
             os.chown(self._folder, uid, uid)
+            self._max_processes = _MAX_PROCESSES  # this user has nothing else that runs
         with suppress(OSError):
             namespaces.drop_privileges(uid)
 
@@ -117,6 +119,7 @@ class Zygote:
     def serve(self) -> None:
         """Fork for the tester until it hangs up."""
         os.chdir(self._folder)
+        self._folder = os.getcwd()  # without links on the way
         self._folder_mode = os.stat(self._folder).st_mode
         hello = {"failures": self._failures, "in_namespaces": self._in_namespaces, "pid": os.getpid()}
         self._control.sendall(json.dumps(hello).encode() + b"\n")
@@ -144,14 +147,16 @@ class Zygote:
             served = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, fileno=3)
             if not self._in_namespaces:
                 namespaces.die_with_parent()
-            resource.setrlimit(resource.RLIMIT_CPU, (self._config["cpu_s"], self._config["cpu_s"]))
-            resource.setrlimit(resource.RLIMIT_NPROC, (_MAX_PROCESSES, _MAX_PROCESSES))
+            _lower(resource.RLIMIT_CPU, self._config["cpu_s"])
+            _lower(resource.RLIMIT_NPROC, self._max_processes)
             if ruleset is not None:
                 seccomp.no_new_privileges()
                 landlock.enter(ruleset)
                 os.close(ruleset)
             if self._filters is not None:
                 self._filters.enter_child()
+                if not self._in_namespaces:
+                    metadata.keep_quietly(self._folder)
             if command == b"P":
                 probes.tell(served, self._config["marker"], self._config["tester_pid"])
             else:
@@ -204,9 +209,14 @@ def _limit(memory_mib: int) -> None:
         (resource.RLIMIT_NOFILE, _MAX_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
-        hard = resource.getrlimit(what)[1]
-        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (allowed, allowed))
+        _lower(what, limit)
+
+
+def _lower(what: int, limit: int) -> None:
+    """Limit this process and its children for good, to less where it is held to less already."""
+    hard = resource.getrlimit(what)[1]
+    allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(what, (allowed, allowed))
 
 
 def own_children() -> list[int]:
