@@ -12,8 +12,8 @@ from crlhf.fetch import sha256_file
 from crlhf.launch import is_main_process
 from crlhf.schema import Summary
 from crlhf.stages import summary_path
+from crlhf.stages.digests import digest
 from crlhf.stages.policies import MANIFEST, Policy, find_policy, policy_path
-from crlhf.stages.runner import digest
 from crlhf.stages.tuning import METHODS, Trained, tune
 from crlhf.store import read_json, records, write_json
 
