@@ -198,11 +198,19 @@ def stage_run(instance: str, root: Path, params: Params, say: Say) -> Iterator[S
         run.end(status)
 
 
-def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagster_run_id: str | None = None) -> None:
+def annotate(
+    instance: str,
+    root: Path,
+    *,
+    dvc_outputs: Mapping[str, str],
+    dagster_run_id: str | None = None,
+    state: str | None = None,
+) -> None:
     """Add to a stage's finished run what it cannot know itself: DVC's hashes of its outputs, the Dagster run.
 
-    Where the current pipeline state has no finished run of the stage (DVC skipped it, since nothing it depends on
-    changed), one is made from the stage's summary and tagged `crlhf.reused`.
+    `state` is the pipeline's when the stage began, by default the present one. Where it has no finished run of the
+    stage (DVC skipped it, since nothing it depends on changed), one is made from the stage's summary and tagged
+    `crlhf.reused`.
     """
     if not _is_on():
         return
@@ -213,7 +221,7 @@ def annotate(instance: str, root: Path, *, dvc_outputs: Mapping[str, str], dagst
 
     params = load_params(root / "params.yaml")
     client = _client(root)
-    parent = _parent(client, root, params, pipeline_state(root, params))
+    parent = _parent(client, root, params, state or pipeline_state(root, params))
     finished = [run for run in _children(client, parent, instance) if run.info.status == "FINISHED"]
     if finished:
         run_id = finished[0].info.run_id

@@ -187,6 +187,14 @@ def test_a_round_that_closes_and_a_batch_that_comes_while_a_stage_runs_leave_it_
     assert "crlhf.reused" not in child.data.tags
 
 
+def test_params_that_are_edited_while_a_stage_runs_leave_it_one_run(project):
+    with tracking.stage_run("rewards@r1", project, params_of(project), print) as run:
+        params_of(project, "kl_coef: 0.05", "kl_coef: 0.1")
+    tracking.annotate("rewards@r1", project, dvc_outputs={"a": "abc"}, state=run.state)
+    _, (child,) = runs(project, "rewards@r1")
+    assert child.data.tags["dvc.a"] == "abc"
+
+
 @pytest.mark.parametrize(
     ("stage", "source", "crowd"),
     [
