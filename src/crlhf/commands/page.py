@@ -67,6 +67,7 @@ def _opened(root: Path, url: str | None, *, must_exist: bool = True) -> Iterator
 @click.pass_obj
 def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy: str, url: str | None) -> None:
     """Serve the annotation page until Ctrl-C; docs/page.md says how to put it on the internet."""
+    import signal
     import socket
 
     import uvicorn
@@ -86,7 +87,6 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
     with _opened(root, url, must_exist=False) as database:
         page = Page(database, settings_of(params, public_url, address), sources(root))
         page.refresh()
-        click.echo(f"The page is at {public_url or address}; invite people with `crlhf page invite`.")
         config = uvicorn.Config(
             create_app(page),
             log_level="warning",
@@ -96,8 +96,15 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
             forwarded_allow_ips=trust_proxy,
             timeout_graceful_shutdown=5,
         )
+        server = uvicorn.Server(config)
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # before it runs too, and when uvicorn raises them again at its end
+            signal.signal(number, server.handle_exit)
         settle()
-        uvicorn.Server(config).run(sockets=[listener])
+        click.echo(f"The page is at {public_url or address}; invite people with `crlhf page invite`.")
+        server.run(sockets=[listener])
 
 
 @click.command()
