@@ -13,7 +13,7 @@ from dagster_project.graph import Graph, GraphError, Stage, load_graph
 from dagster_project.launcher import WAITING
 from dagster_project.summaries import locked_outs
 from dagster_project.sync import observe_raw, raw_key, stage_key
-from dagster_project.tracker import annotate
+from dagster_project.tracker import annotate, present_state
 from dagster_project.versions import code_version
 
 LOCK_WAIT_S = 600.0
@@ -79,6 +79,7 @@ def _stage_asset(graph: Graph, stage: Stage, root: Path) -> dg.AssetsDefinition:
     )
     def run_stage(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> Iterator[Any]:
         _observe_inputs(context, root, raw_paths)
+        state = present_state(root)
         invocation = pipes.run(
             context=context,
             command=[sys.executable, "-m", "dagster_project.launcher"],
@@ -94,7 +95,7 @@ def _stage_asset(graph: Graph, stage: Stage, root: Path) -> dg.AssetsDefinition:
                 context.get_step_execution_context()._requires_typed_event_stream = False
                 return
             raise _failure(message)
-        annotate(root, stage.name, locked_outs(root, stage.name), context.run_id, context.log.warning)
+        annotate(root, stage.name, locked_outs(root, stage.name), context.run_id, context.log.warning, state)
         yield from invocation.get_results()
 
     return run_stage

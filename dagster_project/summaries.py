@@ -6,9 +6,12 @@ The same answer serves a stage that was just run (through the launcher) and one 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +20,9 @@ from dagster_project.versions import data_version
 
 Metadata = dict[str, dict[str, Any]]
 
+WRITE_S = 5.0
+"""How long DVC may take to write dvc.lock."""
+_PAUSE_S = 0.05
 NOT_REPORTED = "the stage did not report this check"
 
 
@@ -45,14 +51,57 @@ class StageReport(NamedTuple):
 
 def locked_outs(root: Path, stage: str) -> dict[str, str | None]:
     """Path -> md5 of the outputs of `stage` in dvc.lock, empty when the stage has no entry."""
+    stages = _read_lock_file(root).get("stages") or {}
+    return {out["path"]: out.get("md5") for out in stages.get(stage, {}).get("outs", [])}
+
+
+def _read_lock_file(root: Path) -> dict[str, Any]:
+    """The whole of dvc.lock, which another DVC may be writing in place just now.
+
+    Read under DVC's own lock. Where DVC locks in another way (`core.hardlink_lock`), a half-written file is read again.
+
+    Raises:
+        yaml.YAMLError: the file is no YAML, and stays so.
+    """
     import yaml
 
-    path = root / "dvc.lock"
-    if not path.exists():
-        return {}
-    # BaseLoader leaves every scalar a string: an md5 of digits only must not become a number.
-    stages = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader).get("stages") or {}
-    return {out["path"]: out.get("md5") for out in stages.get(stage, {}).get("outs", [])}
+    path, deadline = root / "dvc.lock", time.monotonic() + WRITE_S
+    while path.exists():
+        with _dvc_held(root):
+            text = path.read_text(encoding="utf-8")
+        try:
+            # BaseLoader leaves every scalar a string: an md5 of digits only must not become a number.
+            content = yaml.load(text, Loader=yaml.BaseLoader)
+        except yaml.YAMLError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if isinstance(content, dict) or time.monotonic() > deadline:
+                return content or {}
+        time.sleep(_PAUSE_S)
+    return {}
+
+
+@contextmanager
+def _dvc_held(root: Path) -> Iterator[None]:
+    """Keep DVC from beginning to write.
+
+    Goes on without its lock after `WRITE_S` seconds: what holds it for longer, like `dvc push`, is not writing.
+    """
+    try:
+        file = (root / ".dvc" / "tmp" / "lock").open("rb")
+    except FileNotFoundError:  # no DVC has run here
+        yield
+        return
+    with file:
+        deadline = time.monotonic() + WRITE_S
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_PAUSE_S)
+        yield
 
 
 def describe_stage(

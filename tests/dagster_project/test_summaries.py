@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+import yaml
 
+from dagster_project import summaries
 from dagster_project.previews import inline_figure, preview_table
 from dagster_project.summaries import NOT_REPORTED, describe_stage, locked_outs, read_summary
 from dagster_project.versions import data_version
@@ -102,3 +108,61 @@ def test_a_figure_carries_its_bytes_and_a_missing_one_is_named(tmp_path):
     (tmp_path / "f.png").write_bytes(b"abc")
     assert inline_figure(tmp_path / "f.png") == "![f](data:image/png;base64,YWJj)"
     assert inline_figure(tmp_path / "gone.png") == "gone.png is not there"
+
+
+LOCK = """schema: '2.0'
+stages:
+  first:
+    outs:
+    - path: a
+      md5: '1'
+  ppo@r1:
+    outs:
+    - path: b
+      md5: '2'
+"""
+
+
+def _write_slowly(root: Path, half: str, *, is_locked: bool) -> threading.Thread:
+    """A DVC that has written `half` of dvc.lock, and writes the rest a moment later."""
+    (root / ".dvc" / "tmp").mkdir(parents=True)
+    (root / "dvc.lock").write_text(half)
+    lock = (root / ".dvc" / "tmp" / "lock").open("w")
+    if is_locked:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def write() -> None:
+        time.sleep(0.3)
+        (root / "dvc.lock").write_text(LOCK)
+        lock.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    return writer
+
+
+@pytest.mark.parametrize(
+    ("half", "is_locked"),
+    [
+        ("", True),  # just emptied
+        (LOCK[: LOCK.index("  ppo")], True),  # good YAML, and the stage is not there
+        ("", False),
+        (LOCK[:-3], False),  # a text without its end
+    ],
+)
+def test_a_lock_file_that_dvc_is_writing_is_read_whole(tmp_path, half, is_locked):
+    writer = _write_slowly(tmp_path, half, is_locked=is_locked)
+    assert locked_outs(tmp_path, "ppo@r1") == {"b": "2"}
+    writer.join()
+
+
+def test_a_dvc_that_keeps_its_lock_does_not_stop_the_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(summaries, "WRITE_S", 0.1)
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    with (tmp_path / ".dvc" / "tmp" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert locked_outs(tmp_path, "first") == {"a": "1"}
+    (tmp_path / "dvc.lock").write_text("a: '")
+    with pytest.raises(yaml.YAMLError):
+        locked_outs(tmp_path, "first")

@@ -83,9 +83,16 @@ def test_mlflow_has_one_parent_and_a_child_for_each_stage(repro):
     assert {run.info.status for run in runs} == {"FINISHED"}
     tags = {run.data.tags["crlhf.stage"]: run.data.tags["crlhf.crowd"] for run in runs}
     assert tags["ppo@r1"] == tags["humaneval@r1"] == tags["annotations@r1"] == "simulated"
-    assert tags["problems"] == "none or human"
+    assert tags["problems"] == tags["humaneval@base"] == "none or human"
+    assert client.get_model_version_by_alias("crlhf-policy", "r1").tags["crlhf.crowd"] == "simulated"
     curves = next(run for run in runs if run.data.tags["crlhf.stage"] == "ppo@r1").data.metrics
     assert {"score", "kl_k3", "value_loss", "entropy"} <= set(curves)
+
+
+def test_honeypots_rest_on_no_crowd_and_say_that_their_truth_is_simulated(repro):
+    summary = json.loads((repro.root / "metrics/rounds/r1/honeypots.json").read_text())
+    assert summary["is_simulated"] is False
+    assert summary["facts"]["truth"].startswith("simulated: ")
 
 
 def test_collected_annotations_with_bad_rows_go_on_and_nothing_is_lost(make_project, repro):

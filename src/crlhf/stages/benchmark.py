@@ -41,6 +41,8 @@ def run(context: Context, benchmark: str, params: BenchmarkParams | None) -> Sum
         context.store.write(benchmark, pd.DataFrame(columns=list(BENCHMARK_SAMPLES.column_names)))
         return Summary({"n_problems": 0}, {"subset": "not scored: problems are missing"})
     policy = find_policy(context.store.root, context.round)
+    if policy.is_simulated:
+        context.run.mark_simulated()
     task = _task(context, get_protocol(params.protocol), policy, every_problem, records(problems))
     settings = _settings(context, task)
     journal = context.journal(

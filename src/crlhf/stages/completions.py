@@ -32,6 +32,8 @@ def run(context: Context) -> Summary:
 
     params = context.params.completions
     policy = find_policy(context.store.root, context.previous)
+    if policy.is_simulated:
+        context.run.mark_simulated()
     problems = context.store.read("problems")
     problems = problems[problems["split"] == "train"][: params.n_problems]
     protocol = get_protocol(params.protocol)

@@ -11,9 +11,9 @@ from crlhf.fetch import Say
 from crlhf.params import SandboxParams
 from crlhf.stages.any_policy import FoundPolicy, PolicyRequest, find_any_policy
 from crlhf.stages.benchmark_problems import find_problems
+from crlhf.stages.digests import digest
 from crlhf.stages.judging import Judged, judge, require_isolation
 from crlhf.stages.result_files import check_out, counts_meta, protocol_meta, versions, write_results
-from crlhf.stages.runner import digest
 from crlhf.stages.sample_scores import score_meta, verdict_fields
 from crlhf.stages.sampling import Sampling, sample, usual_batch_size
 from crlhf.stages.score_table import score_lines

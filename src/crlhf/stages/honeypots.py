@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crlhf.schema import Program, Summary, Verdict
+from crlhf.stages import summary_path
 from crlhf.stages.programs import run_programs
-from crlhf.store import records
+from crlhf.store import read_json, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,8 @@ def run(context: Context) -> Summary:
     noise = label_noise(problems, run_all, seed, N_NOISE_FAULTS, passing_programs(completions, verdicts))
     for note in (*made.notes, *noise.notes):
         context.say(f"honeypots: {note}")
-    return _summary(completions, items, verdicts, made, noise)
+    is_simulated = read_json(context.path(summary_path("completions", context.round)))["is_simulated"]
+    return _summary(completions, items, verdicts, made, noise, is_simulated=is_simulated)
 
 
 def _programs(context: Context, problems: pd.DataFrame, completions: pd.DataFrame) -> list[Program]:
@@ -69,6 +71,8 @@ def _summary(
     verdicts: Sequence[Verdict],
     made: HoneypotsMade,
     noise: LabelNoise,
+    *,
+    is_simulated: bool,
 ) -> Summary:
     honeypots = items[items["is_honeypot"]]
     metrics: dict[str, float] = {
@@ -92,4 +96,9 @@ def _summary(
                     metrics[f"label_noise/{row['variant']}/{part}"] = round(float(row[part]), 9)
     isolation = ", ".join(sorted({verdict.isolation for verdict in verdicts}))
     notes = "; ".join((*made.notes, *noise.notes)) or "none"
-    return Summary(metrics, {"isolation": isolation, "notes": notes}, is_simulated=True)
+    facts = {
+        "isolation": isolation,
+        "notes": notes,
+        "truth": "simulated: from injected faults and tests, not from people",
+    }
+    return Summary(metrics, facts, is_simulated=is_simulated)

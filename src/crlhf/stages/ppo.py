@@ -12,8 +12,8 @@ from crlhf.fetch import sha256_file
 from crlhf.launch import is_main_process
 from crlhf.schema import Summary
 from crlhf.stages import summary_path
+from crlhf.stages.digests import digest
 from crlhf.stages.policies import MANIFEST, Policy, find_policy, policy_path
-from crlhf.stages.runner import digest
 from crlhf.stages.tuning import METHODS, Trained, tune
 from crlhf.store import read_json, records, write_json
 
@@ -37,9 +37,12 @@ def run(context: Context) -> Summary:
     start = find_policy(context.store.root, context.previous)
     is_simulated = read_json(context.path(summary_path("rewards", context.round)))["is_simulated"]
     is_simulated = is_simulated or start.is_simulated
+    if is_simulated:
+        context.run.mark_simulated()
     rollouts, temperature = _rollouts(context)
     known = [context.params.tuning.model_dump(), context.params.ppo.model_dump(), records(rollouts)]
     work = context.work_folder("ppo", start.policy_id, start.base, *known)
+    context.run.resume(work.name)
     trained = tune(context, start, rollouts, temperature, work)
     if not is_main_process():
         return Summary({}, {})
@@ -47,7 +50,7 @@ def run(context: Context) -> Summary:
     table = steps_table(trained.history)
     context.store.write("ppo_steps", table)
     shutil.rmtree(work)
-    context.run.register_policy(folder, context.round or "")
+    context.run.register_policy(folder, context.round or "", is_simulated=is_simulated)
     figures = (context.keep_figure("ppo", png(draw_ppo(table))),)
     return _summary(table, rollouts, trained, figures, METHODS[context.params.tuning.method], is_simulated=is_simulated)
 

@@ -96,8 +96,10 @@ def _provenance(context: Context) -> list[tuple[str, str]]:
     """Where the numbers come from: commit, pipeline state, MLflow runs, hashes of the tables, versions."""
     root = context.store.root
     rows = [(name, value) for name, value in tracking.git_tags(root).items()]
-    rows.append(("pipeline state", tracking.pipeline_state(root, context.params)))
-    rows += [(f"MLflow run of {name}", run_id) for name, run_id in tracking.run_ids(root, context.params).items()]
+    rows.append(("pipeline state", context.run.state))
+    run_ids = tracking.run_ids(root, context.params, context.run.state)
+    run_ids |= {"report": context.run.run_id} if context.run.run_id else {}
+    rows += [(f"MLflow run of {name}", run_id) for name, run_id in run_ids.items()]
     for name in TABLE_PATHS:
         path = context.store.table_path(name, _last(context))
         if path.exists():

@@ -5,8 +5,6 @@ The summary depends on inputs and params only; wall time goes to `.crlhf/timings
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -18,6 +16,7 @@ from crlhf.launch import is_main_process
 from crlhf.params import Params, load_params
 from crlhf.schema import Summary
 from crlhf.stages import BASE, instance_name, summary_path
+from crlhf.stages.digests import digest, round_seed
 from crlhf.store import Journal, Store, atomic_write, write_json
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Context(NamedTuple):
     def seed(self) -> int:
         """The seed of this round's draws: the same in every project with this params seed, another in every round."""
         assert self.round
-        return int.from_bytes(hashlib.sha256(f"{self.params.seed}/{self.round}".encode()).digest()[:4], "big")
+        return round_seed(self.params.seed, self.round)
 
     def path(self, relative: str) -> Path:
         """The absolute path of `relative`, a path below the project's root."""
@@ -75,11 +74,6 @@ class Context(NamedTuple):
     def journal(self, name: str, *inputs: object) -> Journal:
         """A journal of finished pieces that holds only while `inputs` stay the same."""
         return Journal(self.path(f".crlhf/partial/{instance_name(name, self.round)}.jsonl"), digest(*inputs))
-
-
-def digest(*inputs: object) -> str:
-    """SHA-256 of values that JSON can hold (anything else by its text)."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def execute(stage: str, root: Path, say: Callable[[str], None], round_name: str | None = None) -> Summary:

@@ -10,9 +10,9 @@ from crlhf.errors import InputError
 from crlhf.fetch import Say, sha256_file
 from crlhf.params import SandboxParams
 from crlhf.stages.benchmark_problems import find_problems
+from crlhf.stages.digests import digest
 from crlhf.stages.judging import Answer, Judged, judge, require_isolation
 from crlhf.stages.result_files import check_out, counts_meta, protocol_meta, quarantine_path, versions, write_results
-from crlhf.stages.runner import digest
 from crlhf.stages.sample_files import BadRow, SampleRow, read_samples, write_quarantine
 from crlhf.stages.score_table import DEFAULT_K, counts_of, refusals, score_lines, score_rows
 from crlhf.store import Journal
