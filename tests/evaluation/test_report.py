@@ -126,8 +126,8 @@ def tables():
         columns=list(RELIABILITIES.column_names),
     )
     scores = pd.DataFrame(
-        [["c", "p", 3, 5, 0.9, 0.7, 1.0, 0.4, 0.5, False, 0.9, 1, False],
-         ["d", "p", 3, 5, 0.3, 0.1, 0.6, 0.4, 0.1, True, -0.1, 2, False]],
+        [["c", "p", "0f", 3, 5, 0.9, 0.7, 1.0, 0.4, 0.5, False, 0.9, 1, False],
+         ["d", "p", "0f", 3, 5, 0.3, 0.1, 0.6, 0.4, 0.1, True, -0.1, 2, False]],
         columns=list(SCORES.column_names),
     )  # fmt: skip
     steps = pd.DataFrame(
