@@ -58,7 +58,7 @@ def scores(
 
     Args:
         posteriors: schema LINE_POSTERIORS.
-        completions: schema COMPLETIONS; gives the problem, the program's hash and whether it was cut at the token limit.
+        completions: schema COMPLETIONS; the problem, the program's hash, and whether it was cut at the token limit.
         params: the section `rewards` of params.yaml.
         chain: what the posteriors were smoothed with; None: lines are independent.
 

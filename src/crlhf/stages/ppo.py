@@ -47,7 +47,6 @@ def run(context: Context) -> Summary:
     folder = _keep(context, start, trained, is_simulated=is_simulated)
     table = steps_table(trained.history)
     context.store.write("ppo_steps", table)
-    shutil.rmtree(work)
     context.run.register_policy(folder, context.round or "")
     figures = (context.keep_figure("ppo", png(draw_ppo(table))),)
     return _summary(table, rollouts, trained, figures, METHODS[context.params.tuning.method], is_simulated=is_simulated)

@@ -1,7 +1,7 @@
 """Whether what was judged, or scored, is the very program of the completions table.
 
-A completion's id names its policy, seed, problem and number. Sampled anew under other `completions` params it is another
-program under the same id, so tables of a round that are joined by id are compared by the programs' hashes too.
+A completion's id names its policy, seed, problem and number. Sampled anew under other `completions` params, another
+program has the same id; so tables of a round that are joined by id are compared by the programs' hashes too.
 """
 
 from __future__ import annotations
