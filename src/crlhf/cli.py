@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 import warnings
@@ -12,7 +11,7 @@ import click
 
 from crlhf import __version__
 from crlhf.commands import VERBS
-from crlhf.errors import CrlhfError, DiskFullError
+from crlhf.errors import CrlhfError, path_error
 from crlhf.stages import PER_POLICY, PER_ROUND, STAGES
 
 
@@ -89,10 +88,11 @@ def main() -> None:
         say(f"crlhf: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        known = path_error(error)
+        if known is None:
             raise
-        say(f"crlhf: no space left on the disk ({error.filename or 'while writing'}); free some and run again")
-        sys.exit(DiskFullError.exit_code)
+        say(f"crlhf: {known}")
+        sys.exit(known.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -69,8 +69,14 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
     Raises:
         DiskFullError: the disk has no room; what stood at `path` before is untouched.
+        OSError: `path` is a folder, or may not be written; its `filename` is `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise _refusal(errno.EISDIR, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:  # of what is about to be made: the system makes nothing there, as in /proc
+        raise _refusal(errno.EACCES, path.parent) from None
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open(
@@ -86,9 +92,26 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             raise DiskFullError(
                 f"{path}: no space left on the disk; free some and run again, nothing was lost"
             ) from None
+        if error.errno is not None and error.filename == str(temporary):
+            raise _refusal(errno.EACCES if error.errno == errno.ENOENT else error.errno, path) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+class _RehearsalError(Exception):
+    """Leaves `atomic_write` before anything is put in place."""
+
+
+def require_writable(path: Path) -> None:
+    """Raise at once what `atomic_write` would raise after long work."""
+    with suppress(_RehearsalError), atomic_write(path):
+        raise _RehearsalError
+
+
+def _refusal(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 @contextmanager

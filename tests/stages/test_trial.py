@@ -1,7 +1,9 @@
 """`crlhf generate` on a tiny random policy: what it prints, that it repeats, and what it says of bad input."""
 
+import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +135,53 @@ def test_policies_of_the_project_go_by_name(project):
     assert "no such file or folder" in str(unknown.exception)
 
 
+@pytest.fixture
+def tuned_project(project, policies, tmp_path):
+    """The project with a round r1 that a simulated crowd taught; its adapter names its base as a round's does."""
+    root = tmp_path / "project"
+    shutil.copytree(project, root)
+    execute("base_policy", root, lambda text: None)
+    base = json.loads((root / "models/base/manifest.json").read_text())
+    shutil.copytree(policies / "tuned", root / "models/r1/adapter")
+    config = root / "models/r1/adapter/adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": base["policy_id"]}))
+    manifest = {"name": "tuned, round r1", "policy_id": "1+2", "weights": "adapter", "is_simulated": True, "base": base}
+    (root / "models/r1/manifest.json").write_text(json.dumps(manifest))
+    return root
+
+
+def test_a_rounds_adapter_can_be_named_in_every_way(tuned_project, monkeypatch):
+    monkeypatch.chdir(tuned_project)
+    shutil.copytree("models/r1/adapter", "elsewhere")
+    first = run("--policy", "r1", "--prompt", "def add(")
+    assert first.exit_code == 0, first.output
+    for words in (
+        ("models/r1",),
+        ("models/r1/adapter",),
+        ("models/r1/adapter", "--base", "base"),
+        ("models/r1/adapter", "--base", "models/base"),
+        ("elsewhere",),  # its base is found in the cache
+        ("elsewhere", "--base", "base"),
+    ):
+        answer = run("--prompt", "def add(", "--policy", *words)
+        assert answer.exit_code == 0, answer.output
+        assert answer.stdout == first.stdout
+        assert ("taught by a simulated crowd" in answer.stderr) is (words[0] != "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("place", "command"), [("r1", "ppo --round r1"), ("models/r1", "ppo --round r1"), ("base", "base_policy")]
+)
+def test_a_policy_that_has_not_been_made_is_told_with_its_command(project, tmp_path, monkeypatch, place, command):
+    shutil.copy(project / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        answer = run("--policy", place, "--prompt", "x")
+        assert isinstance(answer.exception, MissingInputError)
+        assert f"manifest.json: no such file; `crlhf {command}` makes this policy" in str(answer.exception)
+        (tmp_path / "models/r1").mkdir(parents=True, exist_ok=True)  # as a run that was broken off leaves it
+
+
 def test_a_problem_is_asked_in_the_words_of_its_protocol(project):
     trained = run("--policy", "tiny", "--problem", "starter/1", "--temperature", 0, root="project")
     text = expected('"""\nWrite f.\nassert f() == 1\n"""\n')[0]
@@ -182,10 +231,15 @@ def test_options_that_contradict_each_other_are_a_usage_error(words, says):
     ("words", "error", "says"),
     [
         (("--policy", "nothing", "--prompt", "x"), MissingInputError, "nothing: no such file or folder"),
-        (("--policy", "tiny", "--prompt", " \n"), InputError, "the prompt is empty"),
+        (("--policy", "not loaded", "--prompt", " \n"), InputError, "the prompt is empty"),
+        (("--policy", "not loaded", "--prompt", "x", "--n", "2", "--temperature", "0"), ParamsError, "greedy answers"),
+        (
+            ("--policy", "not loaded", "--problem", "humaneval/0", "--n", "2", "--temperature", "0"),
+            ParamsError,
+            "greedy",
+        ),
         (("--policy", "tiny", "--prompt", "\udcff"), InputError, "not UTF-8"),
         (("--policy", "tiny", "--prompt", "x" * 4000), InputError, "does not fit into the policy's context of 2048"),
-        (("--policy", "tiny", "--prompt", "x", "--n", "2", "--temperature", "0"), ParamsError, "greedy answers"),
         (("--policy", "tiny", "--problem", "humaneval/9"), InputError, "none of its 3 problems is 'humaneval/9'"),
         (("--policy", "tiny", "--problem", "starter/1", "--protocol", "?"), ParamsError, "known are humaneval"),
         (("--policy", "tiny", "--problem", "starter/1", "--protocol", "humaneval/bigcode-v1"), ParamsError, "kind"),

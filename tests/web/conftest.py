@@ -105,9 +105,9 @@ def fill(database, shown=None, rules=RULES):
         assignment.sync_items(connection, items() if shown is None else shown, rules)
 
 
-def newcomer(database, now=0.0, seed=7):
+def newcomer(database, now=0.0):
     """The id of an annotator who has joined."""
     with database.write() as connection:
-        (made,) = people.invite(connection, 1, "", seed, now, "test")
+        (made,) = people.invite(connection, 1, "", now, "test")
         assert people.join(connection, made.token, now)
     return made.annotator_id

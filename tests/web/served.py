@@ -1,6 +1,7 @@
 """The page behind a test client, with a clock that stands still and people who are signed in."""
 
 import re
+from contextlib import contextmanager
 from urllib.parse import urlencode
 
 from starlette.testclient import TestClient
@@ -26,12 +27,17 @@ class Served:
         self.page = Page(
             database,
             Settings(rules, refresh_s=0, **settings),
-            Sources(lambda: shown, estimates, self.deleted.append),
+            Sources(lambda: shown, estimates, self.deletion),
             lambda: self.now,
         )
         self.page.refresh()
         self.app = create_app(self.page)
         self.database = database
+
+    @contextmanager
+    def deletion(self, annotator_id):
+        self.deleted.append(annotator_id)
+        yield
 
     def client(self, session=None, role="annotator", origin=HOST):
         headers = {} if origin is None else {"origin": origin}
@@ -42,7 +48,7 @@ class Served:
 
     def invitation(self):
         with self.database.write() as connection:
-            return people.invite(connection, 1, "", 7, self.now, "test")[0]
+            return people.invite(connection, 1, "", self.now, "test")[0]
 
     def session(self, *, is_trained=True):
         """Session token and id of an annotator."""

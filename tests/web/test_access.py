@@ -48,7 +48,9 @@ def wrong_sessions(served):
     annotator, _ = served.session()
     revoked, revoked_id = served.session()
     with served.database.write() as connection:
-        expired = [people._open_session(connection, role, "ada", served.now - 1) for role in ("annotator", "operator")]
+        expired = [
+            people._open_session(connection, role, role, "ada", served.now - 1) for role in ("annotator", "operator")
+        ]
         people.revoke(connection, revoked_id, served.now, "test")
     operator = served.operator_session()
     return {

@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -93,7 +93,7 @@ def serving(tmp_path, store):
 
 def invitation(page):
     with page.database.write() as connection:
-        return people.invite(connection, 1, "", 7, page.clock(), "test")[0]
+        return people.invite(connection, 1, "", page.clock(), "test")[0]
 
 
 def to_the_tasks(tab, token):
@@ -208,7 +208,7 @@ def run_the_pipeline(root, n_rows, expected):
 def small_page(tmp_path, shown, **settings):
     database = open_database(f"sqlite:///{tmp_path}/page.sqlite3")
     rules = RULES._replace(honeypot_rate=0.0)
-    sources = Sources(lambda: shown, lambda rows: NO_ESTIMATES, lambda annotator_id: None)
+    sources = Sources(lambda: shown, lambda rows: NO_ESTIMATES, lambda annotator_id: nullcontext())
     page = Page(database, Settings(rules, refresh_s=0, **settings), sources)
     page.refresh()
     return page
@@ -220,7 +220,7 @@ def signed_in(tab, page, address, *, operator=False):
             key = people.add_operator(connection, "ada", page.clock(), "test")
             session = people.sign_in(connection, "ada", key, page.clock())
         else:
-            made = people.invite(connection, 1, HOSTILE[0], 7, page.clock(), "test")[0]
+            made = people.invite(connection, 1, HOSTILE[0], page.clock(), "test")[0]
             session = people.join(connection, made.token, page.clock())
             people.read_guide(connection, made.annotator_id, page.clock())
             for number in (1, 2, 3):

@@ -1,6 +1,8 @@
 """Collections, backups, and the data of one person."""
 
 import gzip
+import time
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -9,6 +11,7 @@ from crlhf.errors import InputError, IntegrityError, MissingInputError
 from crlhf.web import backups, collection, people, privacy, progress, tables
 from crlhf.web.database import open_database
 from tests.web.conftest import RULES, fill, items, newcomer
+from tests.web.served import Served, answer_fields, post
 from tests.web.test_assignment import answer, n_taken, take, work_off
 
 
@@ -97,15 +100,31 @@ def test_a_deleted_annotator_leaves_no_trace_and_frees_the_items(database):
     take(database, other, 0.0, rules)
     with database.write() as connection:
         collection.claim(connection, 5.0)
-    remembered = []
     with database.write() as connection:
-        assert privacy.forget(connection, me, 9.0, "test", remembered.append) == privacy.Deleted(n, n)
-    assert remembered == [me]
+        assert privacy.forget(connection, me, 9.0, "test") == privacy.Deleted(n, n)
     assert me not in str(everything(database))
     assert sorted(n_taken(database).values()) == [0, 0, 0, 1]
     with pytest.raises(InputError, match="no such annotator"), database.write() as connection:
-        privacy.forget(connection, me, 10.0, "test", remembered.append)
-    assert remembered == [me]
+        privacy.forget(connection, me, 10.0, "test")
+
+
+def test_a_reader_delays_the_scrubbing_of_the_log_for_a_moment_only(lite, tmp_path):
+    served = Served(lite)
+    client = served.annotator()
+    post(client, "/task", answer_fields(client) | {"comment": "SECRET-COMMENT"})
+    (me,) = {row["annotator_id"] for row in everything(lite)["answers"]}
+    log = Path(f"{lite.engine.url.database}-wal")
+    operator = served.client(served.operator_session(), "operator")
+    with lite.read() as reading:
+        reading.execute(select(tables.answers)).all()  # a snapshot, as a backup has one
+        began = time.monotonic()
+        assert post(operator, f"/operator/annotators/{me}/delete", {"confirm": me}).status_code == 200
+        assert time.monotonic() - began < 10  # SQLite's own patience is 30 s
+        assert not lite.is_scrubbed
+        assert b"SECRET-COMMENT" in log.read_bytes()
+    assert lite.scrub()
+    assert b"SECRET-COMMENT" not in log.read_bytes()
+    assert b"SECRET-COMMENT" not in Path(str(lite.engine.url.database)).read_bytes()
 
 
 def test_progress_counts_completions_verdicts_time_and_cost(database):

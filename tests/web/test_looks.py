@@ -176,7 +176,7 @@ def test_axe_finds_nothing_against_wcag_2_1_aa_and_nothing_overflows_at_360_px(c
 def check_feedback(tab, page, address, check):
     """Somebody else's first practice, answered wrongly: one line missed, one marked for nothing."""
     with page.database.write() as connection:
-        made = people.invite(connection, 1, "", 7, page.clock(), "test")[0]
+        made = people.invite(connection, 1, "", page.clock(), "test")[0]
         session = people.join(connection, made.token, page.clock())
         people.read_guide(connection, made.annotator_id, page.clock())
     mine = tab.context.cookies()

@@ -11,7 +11,7 @@ DAY = 86400.0
 
 def invited(database, now=0.0):
     with database.write() as connection:
-        return people.invite(connection, 1, "", 7, now, "test")[0]
+        return people.invite(connection, 1, "", now, "test")[0]
 
 
 def joined(database, token, now=1.0):

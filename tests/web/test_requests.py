@@ -248,6 +248,10 @@ def test_a_copy_of_ones_data_does_not_tell_honeypots(served):
     assert len(copied["answers"]) == 4
     assert "honeypot" not in str(copied)
     assert "order_seed" not in str(copied)
+    with served.database.read() as connection:
+        judged = list(connection.scalars(select(tables.answers.c.completion_id)))
+    assert len(judged) == 4
+    assert not any(name in str(copied) for name in [*judged, "position"])
 
 
 def test_links_cannot_be_tried_without_end(served):

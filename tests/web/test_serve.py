@@ -134,6 +134,27 @@ def test_the_command_line_does_what_the_operators_page_does(project, tmp_path):
         server.wait()
 
 
+@pytest.mark.parametrize("is_at_once", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_asked_to_stop_ends_with_0_and_says_nothing(project, number, is_at_once):
+    command = [CRLHF, "--root", project, "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        address = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
+        assert is_at_once or Browserless(address).ask("GET", "/health") == (200, "ok")
+        server.send_signal(number)
+        _, stderr = server.communicate(timeout=60)
+    assert (server.returncode, stderr) == (0, "")
+
+
+def test_page_backup_to_a_folder_is_one_sentence(project):
+    server, _ = start(project)
+    server.terminate()
+    server.wait()
+    answer = crlhf(project, "page", "backup", project, check=False)
+    assert answer.returncode == 3
+    assert answer.stderr == f"crlhf: {project}: is a folder, not a file\n"
+
+
 def test_without_a_page_the_commands_say_so(tmp_path):
     make_project(tmp_path, n_problems=1, n_honeypots=1)
     answer = crlhf(tmp_path, "collect", check=False)

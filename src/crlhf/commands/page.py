@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crlhf.web.database import Database
 
 _URL_VARIABLE = "CRLHF_PAGE_DATABASE"
+_SCRUB_PATIENCE_S = 10.0
 _HOST, _PORT = "127.0.0.1", 8000
 _LOCAL_URL = f"http://{_HOST}:{_PORT}"
 
@@ -66,6 +67,7 @@ def _opened(root: Path, url: str | None, *, must_exist: bool = True) -> Iterator
 @click.pass_obj
 def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy: str, url: str | None) -> None:
     """Serve the annotation page until Ctrl-C; docs/page.md says how to put it on the internet."""
+    import signal
     import socket
 
     import uvicorn
@@ -85,7 +87,6 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
     with _opened(root, url, must_exist=False) as database:
         page = Page(database, settings_of(params, public_url, address), sources(root))
         page.refresh()
-        click.echo(f"The page is at {public_url or address}; invite people with `crlhf page invite`.")
         config = uvicorn.Config(
             create_app(page),
             log_level="warning",
@@ -95,8 +96,15 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
             forwarded_allow_ips=trust_proxy,
             timeout_graceful_shutdown=5,
         )
+        server = uvicorn.Server(config)
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # before it runs too, and when uvicorn raises them again at its end
+            signal.signal(number, server.handle_exit)
         settle()
-        uvicorn.Server(config).run(sockets=[listener])
+        click.echo(f"The page is at {public_url or address}; invite people with `crlhf page invite`.")
+        server.run(sockets=[listener])
 
 
 @click.command()
@@ -131,15 +139,13 @@ def invite(root: Path, n: int, note: str, again: str | None, public_url: str | N
 
     Without --public-url they lead to this machine, port 8000, where `crlhf serve` listens unless told otherwise.
     """
-    from crlhf.params import load_params
     from crlhf.web import audit, people
 
-    seed = load_params(root / "params.yaml").seed
     with _opened(root, url, must_exist=False) as database, database.write() as connection:
         if again:
             made = [people.invite_again(connection, again, time.time(), audit.COMMAND_LINE)]
         else:
-            made = people.invite(connection, n, note, seed, time.time(), audit.COMMAND_LINE)
+            made = people.invite(connection, n, note, time.time(), audit.COMMAND_LINE)
     for one in made:
         click.echo(f"{one.annotator_id} {(public_url or _LOCAL_URL).rstrip('/')}/join/{one.token}")
 
@@ -228,12 +234,11 @@ def backup(root: Path, file: Path, url: str | None) -> None:
 @click.pass_obj
 def restore(root: Path, file: Path, replace: bool, url: str | None) -> None:
     """Put the backup FILE in the place of what the page holds, in one transaction; SQLite or PostgreSQL."""
-    from crlhf.stages.page_batches import reconcile
-    from crlhf.web import backups
+    from crlhf.stages.page_batches import restore as restore_page
 
     with _opened(root, url, must_exist=False) as database:
-        counts = backups.restore(database, file, replace=replace)
-        found = reconcile(root, database, time.time())
+        counts, found = restore_page(root, database, file, time.time(), replace=replace)
+        _wait_until_scrubbed(database)
     click.echo(f"{counts['answers']} answers of {counts['annotators']} annotators are back.")
     if found.n_known:
         click.echo(f"{found.n_known} of them are in batch files already and will not be collected again.")
@@ -268,6 +273,20 @@ def export_annotator(root: Path, annotator: str, url: str | None) -> None:
         click.echo(json.dumps(privacy.copy_of(connection, annotator), indent=2, ensure_ascii=False))
 
 
+def _wait_until_scrubbed(database: Database) -> None:
+    """Say so when somebody reads on and on, and the log cannot be emptied of what was deleted."""
+    patience = time.monotonic() + _SCRUB_PATIENCE_S
+    while not database.is_scrubbed and not database.scrub():
+        if time.monotonic() > patience:
+            click.echo(
+                "What was deleted still stands in the database's log (-wal), because somebody reads, a backup for "
+                "example; it goes with the next deletion or when the page is stopped.",
+                err=True,
+            )
+            return
+        time.sleep(0.2)
+
+
 @page.command("delete-annotator")
 @click.argument("annotator")
 @click.confirmation_option(prompt="Delete everything about this annotator?")
@@ -276,14 +295,11 @@ def export_annotator(root: Path, annotator: str, url: str | None) -> None:
 def delete_annotator(root: Path, annotator: str, url: str | None) -> None:
     """Delete everything the page holds about ANNOTATOR."""
     from crlhf.stages.page import sources
-    from crlhf.stages.page_batches import collecting
     from crlhf.web import audit, privacy
 
-    remember = sources(root).remember_deletion
-    with collecting(root), _opened(root, url) as database:
-        with database.write() as connection:
-            gone = privacy.forget(connection, annotator, time.time(), audit.COMMAND_LINE, remember)
-        database.scrub()
+    with _opened(root, url) as database:
+        gone = privacy.delete_annotator(database, sources(root), annotator, time.time(), audit.COMMAND_LINE)
+        _wait_until_scrubbed(database)
     click.echo(f"{annotator} and {gone.n_answers} answers were deleted from the page.")
     if gone.n_collected:
         click.echo(f"{gone.n_collected} of them are in batch files: run `crlhf forget {annotator}` as well.")

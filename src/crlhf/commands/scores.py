@@ -14,7 +14,7 @@ from crlhf.commands.policy_options import with_policy
 if TYPE_CHECKING:
     from crlhf.params import SandboxParams
 
-_BENCHMARKS = click.Choice(("humaneval", "mbpp", "humaneval+", "mbpp+"))
+_BENCHMARKS = click.Choice(("humaneval", "mbpp", "humaneval+", "mbpp+", "sql"))
 _PATH = click.Path(path_type=Path)
 
 
@@ -73,13 +73,10 @@ def score(
     An interrupted run goes on when it is started again. Exit code 3 if a row is bad or a k was refused; all else is
     scored all the same.
     """
-    from crlhf.stages.benchmark_problems import benchmark_folders
     from crlhf.stages.sample_scores import ScoreRequest, score_samples
 
     limits = _limits(workers, memory_mib, isolation)
-    request = ScoreRequest(
-        benchmark, samples, out, protocol, k or (), timeout_s, problems, benchmark_folders(root), limits
-    )
+    request = ScoreRequest(benchmark, samples, out, protocol, k or (), timeout_s, problems, root, limits)
     scored = score_samples(request, _say)
     for line in scored.lines:
         click.echo(line)
@@ -99,7 +96,9 @@ def score(
 @click.option("--max-new-tokens", type=click.IntRange(1), help="[default: the protocol's]")
 @click.option("--k", type=_Numbers(), help="Of pass@k [default: the protocol's, as far as there are samples].")
 @click.option("--engine", default="policy", show_default=True, help="policy, bfloat16, int8 or vllm.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Samples written together.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), help="Samples written together [default: 16; few problems, fewer]."
+)
 @click.option("--problems", type=_PATH, help="Another file of problems, in the benchmark's own format.")
 @click.option("--workers", type=click.IntRange(1), help="Programs run at a time [default: one a core].")
 @click.option("--memory-mib", type=click.IntRange(64), default=1024, show_default=True, help="Address space a program.")
@@ -125,7 +124,6 @@ def evaluate(
     An interrupted run goes on when it is started again.
     """
     from crlhf.stages.any_policy import PolicyRequest
-    from crlhf.stages.benchmark_problems import benchmark_folders
     from crlhf.stages.evaluation import EvaluationRequest, evaluate_policy
 
     request = EvaluationRequest(
@@ -133,7 +131,7 @@ def evaluate(
         protocol=protocol,
         out=out,
         problems=problems,
-        folders=benchmark_folders(root),
+        root=root,
         limits=_limits(workers, memory_mib, isolation),
         **settings,
     )

@@ -72,7 +72,7 @@ def generate(
     if "" in stops:
         raise click.UsageError("--stop must not be empty")
     request = PolicyRequest(policy, base, revision, dtype, root)
-    settings = Settings(n, temperature, top_p, max_new_tokens, seed, stops)
+    settings = Settings(n, temperature, top_p, max_new_tokens, seed, stops).settled()
     if problem is not None:
         _ask_problem(root, request, problem, settings, check=check, protocol=protocol)
     else:
@@ -103,9 +103,11 @@ def _ask_problem(
 
 
 def _ask_prompts(request: PolicyRequest, prompt: str | None, settings: Settings, *, is_plain: bool) -> None:
-    from crlhf.stages.trial import ask, open_policy
+    from crlhf.stages.trial import ask, open_policy, require_text
 
     given = None if prompt is None else _read_stdin() if prompt == "-" else prompt
+    if given is not None:
+        require_text(given)
     opened = open_policy(request, _say)
     how = "chat" if opened.is_chat and not is_plain else "plain text"
     _say(f"{opened.found.name}, {how}{'; taught by a simulated crowd' if opened.found.is_simulated else ''}")

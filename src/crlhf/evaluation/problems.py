@@ -33,6 +33,7 @@ __all__ = [
     "load_starter",
     "mbpp_rows",
     "read_json_rows",
+    "sql_rows",
 ]
 
 _STARTER_FIELDS: dict[str, type] = {
@@ -107,6 +108,11 @@ def load_sql(path: Path) -> pd.DataFrame:
         MissingInputError: there is no such file.
         InputError: a row breaks a rule; the message names the file, the row and the rule.
     """
+    return _table(sql_rows(path))
+
+
+def sql_rows(path: Path) -> list[dict[str, Any]]:
+    """`load_sql` as plain rows."""
     rows: list[dict[str, Any]] = []
     for where, row in _numbered_rows(path, _SQL_FIELDS):
         _check_sql_row(where, row)
@@ -128,7 +134,7 @@ def load_sql(path: Path) -> pd.DataFrame:
         )
     if not rows:
         raise InputError(f"{path}: holds no problem")
-    return _table(rows)
+    return rows
 
 
 def load_humaneval() -> pd.DataFrame:

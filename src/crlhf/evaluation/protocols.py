@@ -156,12 +156,12 @@ class Protocol:
         if problem["kind"] != self.kind:
             raise ParamsError(
                 f"protocol {self.id} is for problems of kind {self.kind}, and {problem['problem_id']} is of kind "
-                f"{problem['kind']}; choose another protocol in params.yaml"
+                f"{problem['kind']}; choose another protocol"
             )
         if problem["language"] != self.language:
             raise ParamsError(
                 f"protocol {self.id} is for problems in {self.language}, and {problem['problem_id']} is in "
-                f"{problem['language']}; choose another protocol in params.yaml"
+                f"{problem['language']}; choose another protocol"
             )
 
     def _fill(self, template: str, problem: Problem) -> str:
@@ -365,12 +365,19 @@ def _plus(benchmark: str) -> tuple[Protocol, Protocol]:
 
 PROTOCOLS: dict[str, Protocol] = {protocol.id: protocol for protocol in _ALL}
 PROTOCOLS |= {protocol.id: protocol for name in ("humaneval", "mbpp") for protocol in _plus(name)}
+PROTOCOLS["sql/as-given-v1"] = replace(
+    PROTOCOLS["sql/sqlite-v1"],
+    id="sql/as-given-v1",
+    stops=(),
+    description=f"{texts.AS_GIVEN} Each completion is a whole script.",
+)
 
 AS_GIVEN: dict[str, str] = {
     "humaneval": "humaneval/human-eval-v1",
     "mbpp": "mbpp/as-given-v1",
     "humaneval+": "humaneval+/as-given-v1",
     "mbpp+": "mbpp+/as-given-v1",
+    "sql": "sql/as-given-v1",
 }
 """By benchmark, the protocol that runs samples as they are given."""
 

@@ -10,10 +10,11 @@ from crlhf.errors import InputError, MissingInputError
 from crlhf.fetch import Say, cache_folder, sha256_file
 from crlhf.params import BasePolicyParams, load_params
 from crlhf.stages import BASE
-from crlhf.stages.policies import MANIFEST, MODELS, find_policy
+from crlhf.stages.policies import ADAPTER, MANIFEST, MODELS, find_policy
 from crlhf.store import read_json
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_POLICY_ID = re.compile(r"[0-9a-f]{12}")
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -21,7 +22,8 @@ class PolicyRequest(NamedTuple):
     """How a user names a policy.
 
     Attributes:
-        place: a path, the id of a Hub repository, or `base` or a round's name of the project at `root`.
+        place: a path, the id of a Hub repository, `base` or a round's name of the project at `root`, or the policy_id
+            of a policy in the cache.
         base: the base of an adapter, named likewise; None: the one that the adapter names.
         revision: of a Hub repository.
         dtype: float32 | bfloat16 | float16, in which the weights are held.
@@ -61,8 +63,9 @@ def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
     """Find, fetch or convert the policy; weights are taken as safetensors or GGUF only.
 
     Taken are: a folder with config.json; a .gguf file; a folder with a LoRA adapter of PEFT; a folder models/base or
-    models/<round> of a project; the name of such a folder in the project at `request.root`; a Hub repository (a model
-    or an adapter). A path that is there goes before a name.
+    models/<round> of a project, or the adapter in it; the name of such a folder in the project at `request.root`; the
+    policy_id of a policy in the cache, by which a round's adapter names its base; a Hub repository (a model or an
+    adapter). A path that is there goes before a name.
 
     Raises:
         MissingInputError: it is not there and cannot be fetched.
@@ -70,14 +73,16 @@ def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
         IntegrityError: its files cannot be read as a policy.
     """
     path = Path(request.place).expanduser()
-    if request.root is not None and not path.exists() and request.place in _policies_of(request.root):
-        return _of_project(request.root / MODELS / request.place)
-    if path.resolve().parent.name == MODELS and (path / MANIFEST).is_file():
-        return _of_project(path.resolve())
+    home = _home(path, request)
+    if home is not None:
+        return _of_project(home)
     if path.is_dir() and (path / _ADAPTER[0]).is_file():
         return _adapter(path, path.name, request, say)
     if path.is_dir() or path.suffix == ".gguf":
         return _plain(request, "path", say)
+    cached = cache_folder() / "policies" / request.place
+    if not path.exists() and _POLICY_ID.fullmatch(request.place) and cached.is_dir():
+        return _plain(request._replace(place=str(cached)), "path", say)
     if path.exists() or not _HUB_ID.fullmatch(request.place):
         what = "neither a folder nor a .gguf file" if path.exists() else "no such file or folder, and no Hub id"
         raise MissingInputError(
@@ -86,10 +91,18 @@ def find_any_policy(request: PolicyRequest, say: Say) -> FoundPolicy:
     return _from_hub(request, say)
 
 
-def _policies_of(root: Path) -> tuple[str, ...]:
-    """The names of the policies of the project at `root`, made or not; none where there is no project."""
-    path = root / "params.yaml"
-    return (BASE, *load_params(path).rounds) if path.is_file() else ()
+def _home(path: Path, request: PolicyRequest) -> Path | None:
+    """The folder models/base or models/<round> of a project that is meant, made or not; None: it is another policy."""
+    home = path.resolve()
+    if home.name == ADAPTER and request.base is None:
+        home = home.parent
+    if home.parent.name == MODELS and (home / MANIFEST).is_file():
+        return home
+    if request.root is None or not (request.root / "params.yaml").is_file():
+        return None
+    own = [request.root / MODELS / name for name in (BASE, *load_params(request.root / "params.yaml").rounds)]
+    named = home if path.exists() or home in own else request.root / MODELS / request.place
+    return named if named in own else None
 
 
 def _from_hub(request: PolicyRequest, say: Say) -> FoundPolicy:
@@ -151,7 +164,7 @@ def _adapter(folder: Path, name: str, request: PolicyRequest, say: Say) -> Found
     named = request.base or str(read_json(folder / _ADAPTER[0]).get("base_model_name_or_path") or "")
     if not named:
         raise InputError(f"{folder / _ADAPTER[0]}: names no base; give the adapter's base with --base")
-    base = find_any_policy(PolicyRequest(named, None, "main", request.dtype), say)
+    base = find_any_policy(PolicyRequest(named, dtype=request.dtype, root=request.root), say)
     if base.adapter is not None:
         raise InputError(f"{named}: is an adapter itself; give a whole policy with --base")
     sha256 = sha256_file(folder / _ADAPTER[1])
@@ -160,4 +173,10 @@ def _adapter(folder: Path, name: str, request: PolicyRequest, say: Say) -> Found
         policy_id=f"{base.policy_id}+{sha256[:12]}",
         adapter=folder,
         adapter_sha256=sha256,
+        is_simulated=base.is_simulated or _says_simulated(folder.parent / MANIFEST),
     )
+
+
+def _says_simulated(manifest: Path) -> bool:
+    """Whether the manifest of a round, where there is one, says that a simulated crowd taught its policy."""
+    return manifest.is_file() and bool(read_json(manifest).get("is_simulated"))

@@ -11,11 +11,11 @@ from crlhf.fetch import Say
 from crlhf.params import SandboxParams
 from crlhf.stages.any_policy import FoundPolicy, PolicyRequest, find_any_policy
 from crlhf.stages.benchmark_problems import find_problems
-from crlhf.stages.judging import Judged, judge
-from crlhf.stages.result_files import counts_meta, protocol_meta, versions, write_results
+from crlhf.stages.judging import Judged, judge, require_isolation
+from crlhf.stages.result_files import check_out, counts_meta, protocol_meta, versions, write_results
 from crlhf.stages.runner import digest
 from crlhf.stages.sample_scores import score_meta, verdict_fields
-from crlhf.stages.sampling import Sampling, sample
+from crlhf.stages.sampling import Sampling, sample, usual_batch_size
 from crlhf.stages.score_table import score_lines
 from crlhf.stages.wording import Task, answers_of, open_task
 from crlhf.store import Journal
@@ -35,7 +35,7 @@ class EvaluationRequest(NamedTuple):
         protocol: id of a protocol.
         out: the result file.
         problems: another file of problems, or None.
-        folders: where problem files are looked for.
+        root: the project whose problem files are taken, or any folder.
         limits: workers, memory and isolation; its time limit is not used.
         limit: only the first problems.
         n: samples a problem; None and greedy: 1.
@@ -44,7 +44,7 @@ class EvaluationRequest(NamedTuple):
         max_new_tokens: the most tokens of a sample.
         k: of pass@k.
         engine: see `crlhf.policy.engines`.
-        batch_size: samples that are written together.
+        batch_size: samples that are written together; a run that is interrupted loses at most so many.
         seed: of every draw.
     """
 
@@ -52,7 +52,7 @@ class EvaluationRequest(NamedTuple):
     protocol: str
     out: Path
     problems: Path | None
-    folders: Sequence[Path]
+    root: Path
     limits: SandboxParams
     limit: int | None = None
     n: int | None = None
@@ -61,7 +61,7 @@ class EvaluationRequest(NamedTuple):
     max_new_tokens: int | None = None
     k: Sequence[int] | None = None
     engine: str = "policy"
-    batch_size: int = 16
+    batch_size: int | None = None
     seed: int = 0
 
 
@@ -72,19 +72,23 @@ def evaluate_policy(request: EvaluationRequest, say: Say) -> list[str]:
 
     Raises:
         ParamsError: no such protocol or engine, greedy samples are asked for more than once, or k is above n.
+        InputError: the result file would replace the problems.
         MissingInputError: policy or problems are not there and cannot be fetched.
         IsolationError: a required layer is missing.
     """
     from crlhf.evaluation.protocols import get_protocol
 
+    check_out(request.out, request.problems)
     protocol = get_protocol(request.protocol)
     settings = _settings(request, protocol)
     ks = _ks(request, protocol, settings)
-    every, origin = find_problems(protocol.benchmark, request.problems, request.folders, say)
+    require_isolation(request.limits)
+    every, origin = find_problems(protocol.benchmark, request.problems, request.root, say)
     tested = [row for row in every.values() if row["split"] == "test"]
     policy = find_any_policy(request.policy, say)
     task = open_task(protocol, tested[: request.limit], every, request.engine, policy.folder, policy.adapter)
-    settings = settings._replace(stops=task.stops)
+    batch_size = request.batch_size or usual_batch_size(len(task.inputs) * settings.n)
+    settings = settings._replace(stops=task.stops, batch_size=batch_size)
     key = digest(policy.policy_id, protocol.sha256, origin, task.inputs, settings, request.engine, request.policy.dtype)
     written = Journal(_beside(request.out, "samples"), key)
     samples = sample(task.engine, task.inputs, settings, written, f"{request.out.name}: writing")
@@ -100,7 +104,7 @@ def evaluate_policy(request: EvaluationRequest, say: Say) -> list[str]:
 
 
 def _settings(request: EvaluationRequest, protocol: Protocol) -> Sampling:
-    """The protocol's sampling settings with those of the request in their place; stop strings come later."""
+    """The protocol's sampling settings with the request's in their place; stops and batch size come later."""
     own = protocol.sampling
     temperature = own.temperature if request.temperature is None else request.temperature
     n = request.n or (1 if temperature == 0 else own.n_samples)
@@ -112,7 +116,7 @@ def _settings(request: EvaluationRequest, protocol: Protocol) -> Sampling:
         temperature=temperature,
         stops=(),
         seed=request.seed,
-        batch_size=request.batch_size,
+        batch_size=0,
         top_p=request.top_p or own.top_p,
     )
 
@@ -136,12 +140,14 @@ def _problem_id(task: Task, drawn: Sample) -> str:
 
 
 def _rows(task: Task, samples: list[Sample], judged: list[Judged]) -> list[dict[str, Any]]:
-    name = _TASK_NAMES[task.protocol.benchmark.removesuffix("+")]
+    benchmark = task.protocol.benchmark.removesuffix("+")
+    name = _TASK_NAMES.get(benchmark, benchmark)
     return [
         {
             "task_id": f"{name}/{_problem_id(task, drawn).rpartition('/')[2]}",
             "sample_no": drawn.sample_no,
             "completion": one.code,
+            "is_whole": task.is_chat,
             "n_tokens": len(drawn.token_ids),
             "finish_reason": drawn.finish_reason,
             **verdict_fields(one),

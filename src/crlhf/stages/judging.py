@@ -91,6 +91,14 @@ def judge(
     return judged
 
 
+def require_isolation(limits: SandboxParams) -> None:
+    """Raise IsolationError, before long work is done, where `judge` would: a layer that `limits` require is missing."""
+    from crlhf.evaluation import sandbox
+
+    if limits.isolation != "auto":
+        sandbox.describe_isolation(limits.isolation)
+
+
 def _known(journal: Journal | None) -> dict[str, Verdict]:
     return {name: Verdict(*entry) for name, entry in journal.entries.items()} if journal else {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crlhf.params import Params, load_params
 from crlhf.schema import ANNOTATIONS
 from crlhf.stages.collection import closing
-from crlhf.stages.page_batches import remember_deletion
+from crlhf.stages.page_batches import deletion
 from crlhf.store import Store, records
 from crlhf.web.sources import AnnotatorEstimate, Estimates, Rate, ShownItem, Sources, Step, Suspect
 
@@ -29,7 +29,7 @@ def sources(root: Path) -> Sources:
     return Sources(
         lambda: items_to_show(root),
         lambda rows: estimates_of(root, rows),
-        lambda annotator_id: remember_deletion(root, annotator_id),
+        lambda annotator_id: deletion(root, annotator_id),
     )
 
 

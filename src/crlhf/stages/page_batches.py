@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +14,8 @@ from crlhf.stages.batches import FOLDER, append_event, batches_locked, read_ledg
 from crlhf.store import held
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from crlhf.web.database import Database
 
 
@@ -61,16 +63,18 @@ def _batch_called(root: Path, name: str) -> Path | None:
     return next((root / FOLDER / file for file in listed if file.endswith(f"-{name}.jsonl")), None)
 
 
-def remember_deletion(root: Path, annotator_id: str) -> None:
-    """Tell the ledger that the page is about to delete someone, so that no older backup brings them back.
+@contextmanager
+def deletion(root: Path, annotator_id: str) -> Iterator[None]:
+    """Tell the ledger whom the page deletes, so that no older backup brings them back; hold collections off meanwhile.
 
     Without the project's key the ledger cannot name anybody; the deletion goes on.
     """
-    if lost_key(root):
-        return
-    names = [Pseudonyms(read_key(root)).of(annotator_id, "collected")]
-    with batches_locked(root):
-        append_event(root, {"event": "forgotten", "annotators": names, "n_rows": 0, "files": []})
+    with collecting(root):
+        if not lost_key(root):
+            names = [Pseudonyms(read_key(root)).of(annotator_id, "collected")]
+            with batches_locked(root):
+                append_event(root, {"event": "forgotten", "annotators": names, "n_rows": 0, "files": []})
+        yield
 
 
 class Reconciled(NamedTuple):
@@ -80,24 +84,39 @@ class Reconciled(NamedTuple):
     n_forgotten: int
 
 
-def reconcile(root: Path, database: Database, now: float) -> Reconciled:
-    """After a restore: mark the answers that the page's batches hold already, and forget again who was forgotten.
+def restore(
+    root: Path, database: Database, file: Path, now: float, *, replace: bool
+) -> tuple[dict[str, int], Reconciled]:
+    """Put a backup in the place of what the page holds, and bring it up to date, in one transaction.
 
-    A backup is older than what was done after it: collections, deletions on the page, and `crlhf forget`.
+    A backup is older than what was done after it: collections, deletions on the page, and `crlhf forget`. So answers
+    that the page's batches hold are marked as collected, and who was forgotten is forgotten again.
+
+    Raises:
+        MissingInputError, IntegrityError, InputError: as `crlhf.web.backups.restore`.
     """
+    from crlhf.web import backups
+
+    found: list[Reconciled] = []
+    with collecting(root):
+        counts = backups.restore(
+            database, file, replace=replace, then=lambda connection: found.append(_reconcile(root, connection, now))
+        )
+    database.scrub()
+    return counts, found[0]
+
+
+def _reconcile(root: Path, connection: Connection, now: float) -> Reconciled:
     from crlhf.web import audit, collection, privacy
 
-    with collecting(root):
-        known: set[tuple[str, str, str]] = set()
-        for path in sorted((root / FOLDER).glob("*-page-*.jsonl")):
-            rows = map(json.loads, path.read_bytes().splitlines())  # of bytes: a text may hold other ends of lines
-            known |= {(row["annotator_id"], row["completion_id"], row["submitted_at"]) for row in rows}
-        with database.write() as connection:
-            forgotten = [one for one in privacy.annotator_ids(connection) if _is_forgotten(root, one)]
-            for annotator_id in forgotten:
-                privacy.forget(connection, annotator_id, now, audit.COMMAND_LINE)
-            n_known = collection.mark_known(connection, known, "before the restore")
-    return Reconciled(n_known, len(forgotten))
+    known: set[tuple[str, str, str]] = set()
+    for path in sorted((root / FOLDER).glob("*-page-*.jsonl")):
+        rows = map(json.loads, path.read_bytes().splitlines())  # of bytes: a text may hold other ends of lines
+        known |= {(row["annotator_id"], row["completion_id"], row["submitted_at"]) for row in rows}
+    forgotten = [one for one in privacy.annotator_ids(connection) if _is_forgotten(root, one)]
+    for annotator_id in forgotten:
+        privacy.forget(connection, annotator_id, now, audit.COMMAND_LINE)
+    return Reconciled(collection.mark_known(connection, known, "before the restore"), len(forgotten))
 
 
 def _is_forgotten(root: Path, annotator_id: str) -> bool:

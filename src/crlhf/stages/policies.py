@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from crlhf.errors import MissingInputError
 from crlhf.fetch import cache_folder
+from crlhf.stages import BASE
 from crlhf.store import read_json
 
 MODELS = "models"
@@ -49,7 +51,11 @@ def policy_path(name: str) -> str:
 
 def read_manifest(root: Path, name: str) -> dict[str, Any]:
     """The manifest of the policy `name`; raises MissingInputError where its stage has not run."""
-    manifest: dict[str, Any] = read_json(root / policy_path(name) / MANIFEST)
+    path = root / policy_path(name) / MANIFEST
+    if not path.exists():
+        command = "base_policy" if name == BASE else f"ppo --round {name}"
+        raise MissingInputError(f"{path}: no such file; `crlhf {command}` makes this policy")
+    manifest: dict[str, Any] = read_json(path)
     return manifest
 
 

@@ -18,7 +18,7 @@ from crlhf.errors import InputError
 from crlhf.evaluation.problems import read_json_rows
 from crlhf.fetch import sha256_file
 from crlhf.stages.benchmark_problems import problem_id_of
-from crlhf.store import atomic_write, read_json, write_json
+from crlhf.store import atomic_write, read_json, require_writable, write_json
 
 if TYPE_CHECKING:
     from crlhf.evaluation.pass_at_k import PassCount
@@ -52,6 +52,20 @@ class Results(NamedTuple):
 def meta_path(path: Path) -> Path:
     """Where the meta data of the result file `path` lie."""
     return path.with_name(f"{path.name}.meta.json")
+
+
+def quarantine_path(path: Path) -> Path:
+    """Where the bad rows of the samples go whose result file is `path`."""
+    return path.with_name(f"{path.name}.quarantine.jsonl")
+
+
+def check_out(out: Path, *inputs: Path | None) -> None:
+    """Raise, before long work, where `out` cannot be written, and InputError where that would replace an input."""
+    require_writable(out)
+    written = (out, meta_path(out), quarantine_path(out))
+    for given in inputs:
+        if given is not None and given.exists() and any(path.exists() and path.samefile(given) for path in written):
+            raise InputError(f"{out}: writing it would replace {given}, which is read; give --out another name")
 
 
 def write_results(path: Path, rows: Iterable[dict[str, Any]], meta: dict[str, Any]) -> None:

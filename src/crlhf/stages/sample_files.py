@@ -36,7 +36,9 @@ def read_samples(path: Path, benchmark: str, problems: dict[str, Any]) -> tuple[
     """The samples of `path` in their order, and the rows that are none.
 
     A sample is a JSON object with `task_id`, a problem of `benchmark`, and `completion`, a text; for HumanEval+ and
-    MBPP+ `solution`, a whole program, may stand in its place, as in EvalPlus. Empty lines are passed over.
+    MBPP+ `solution` may stand in its place, as in EvalPlus. `is_whole`, which `crlhf evaluate` writes, says whether
+    that text is a whole program, as a chat answers, or goes on from the prompt; without it a `solution` is whole and a
+    `completion` is not. Empty lines are passed over.
 
     Raises:
         MissingInputError: there is no such file.
@@ -104,10 +106,12 @@ def _sample(row_no: int, fields: dict[str, Any], benchmark: str, problems: dict[
     problem_id = problem_id_of(benchmark, fields["task_id"])
     if problem_id not in problems:
         raise _RuleError(f"task_id {fields['task_id']!r:.60} is not a problem of {benchmark}")
-    is_whole = benchmark.endswith("+") and "solution" in fields
-    name = "solution" if is_whole else "completion"
+    name = "solution" if benchmark.endswith("+") and "solution" in fields else "completion"
     if name not in fields:
         raise _RuleError("a sample must have completion")
     if not isinstance(fields[name], str):
         raise _RuleError(f"{name} must be a text, found {type(fields[name]).__name__}")
+    is_whole = fields.get("is_whole", name == "solution")
+    if not isinstance(is_whole, bool):
+        raise _RuleError(f"is_whole must be true or false, found {is_whole!r:.60}")
     return SampleRow(row_no, fields, str(problem_id), fields[name], is_whole)

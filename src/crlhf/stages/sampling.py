@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from crlhf.policy.engines import Engine
 
 
+_MOST, _LEAST_BATCHES = 16, 8
+
+
 class Sampling(NamedTuple):
     """How many completions of an input are drawn, and how."""
 
@@ -23,6 +26,14 @@ class Sampling(NamedTuple):
     seed: int
     batch_size: int
     top_p: float = 1.0
+
+
+def usual_batch_size(n_samples: int) -> int:
+    """Samples written together where nobody says how many: at most 16, and few enough for eight batches.
+
+    A batch that is interrupted is written anew, so that few batches make for much to be lost.
+    """
+    return max(1, min(_MOST, n_samples // _LEAST_BATCHES))
 
 
 def sample(engine: Engine, inputs: Sequence[str], sampling: Sampling, journal: Journal, label: str) -> list[Sample]:

@@ -43,6 +43,13 @@ class Settings(NamedTuple):
     seed: int = 0
     stops: tuple[str, ...] = ()
 
+    def settled(self) -> Settings:
+        """These settings with a temperature; raises ParamsError where several greedy answers are asked for."""
+        temperature = (0.0 if self.n == 1 else 0.8) if self.temperature is None else self.temperature
+        if temperature == 0 and self.n > 1:
+            raise ParamsError("greedy answers are all the same: ask for one, or for a temperature above 0")
+        return self._replace(temperature=temperature)
+
 
 class Answered(NamedTuple):
     """One answer, cut where it stops, and the verdict of the problem's tests where they were run."""
@@ -99,7 +106,7 @@ def ask(
         InputError: the prompt is empty or not Unicode, or does not fit into the policy's context.
         ParamsError: several greedy answers are asked for.
     """
-    _require_text(prompt)
+    require_text(prompt)
     if policy.is_chat and not is_plain:
         turn = [{"role": "user", "content": prompt}]
         prompt = policy.engine.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
@@ -187,12 +194,7 @@ class _Stream:
 def _draw(
     generate: Callable[..., list[Sample]], model_input: str, settings: Settings, stream: _Stream | None = None
 ) -> list[Sample]:
-    temperature = settings.temperature
-    if temperature is None:
-        temperature = 0.0 if settings.n == 1 else 0.8
-    if temperature == 0 and settings.n > 1:
-        raise ParamsError("greedy answers are all the same: ask for one, or for a temperature above 0")
-    options: dict[str, Any] = settings._asdict() | {"temperature": temperature, "batch_size": _BATCH_SIZE}
+    options: dict[str, Any] = settings.settled()._asdict() | {"batch_size": _BATCH_SIZE}
     if stream is not None:
         return generate([model_input], on_text=stream, **options)
     with progress_bar("writing", settings.n, "answer") as bar:
@@ -204,7 +206,8 @@ def _cut(text: str, stops: tuple[str, ...]) -> str:
     return text[: min(found)] if found else text
 
 
-def _require_text(prompt: str) -> None:
+def require_text(prompt: str) -> None:
+    """Raise InputError where no policy can go on from `prompt`: it is empty, or not Unicode."""
     try:
         prompt.encode()
     except UnicodeEncodeError:

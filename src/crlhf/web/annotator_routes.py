@@ -180,11 +180,14 @@ def thanks(page: PageHere, me: Me) -> HTMLResponse:
 
 @routes.add("GET", "/my-data", Access.ANNOTATOR, responses=_JSON)
 def my_data(page: PageHere, me: Me) -> Response:
-    """A copy of everything that is kept about the annotator, but the operator's own note."""
+    """A copy of everything that is kept about the annotator, but the operator's own note and what tells honeypots."""
     with page.database.read() as connection:
         copied = privacy.copy_of(connection, me["annotator_id"])
     for row in copied["annotators"]:
         row.pop("label")
         row.pop("order_seed")  # with the page's code it would tell which turns were honeypots
+    for row in [*copied["leases"], *copied["answers"]]:
+        row.pop("completion_id")  # a hash of the program, which differs between honeypots and others
+        row.pop("position")
     name = f"attachment; filename={me['annotator_id']}.json"
     return JSONResponse(copied, headers={"content-disposition": name})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,20 @@ def backup(database: Database, path: Path) -> dict[str, int]:
     return counts
 
 
-def restore(database: Database, path: Path, *, replace: bool = False) -> dict[str, int]:
+def restore(
+    database: Database,
+    path: Path,
+    *,
+    replace: bool = False,
+    then: Callable[[Connection], object] = lambda connection: None,
+) -> dict[str, int]:
     """Put a backup in the place of everything that the database holds, in one transaction.
 
     Args:
         database: where to.
         path: the backup.
         replace: without it, a database that holds answers is refused.
+        then: what else belongs into the transaction.
 
     Returns:
         The number of rows of each table.
@@ -74,6 +82,7 @@ def restore(database: Database, path: Path, *, replace: bool = False) -> dict[st
                 connection.execute(insert(table), mine[start : start + _CHUNK])
         if not database.is_sqlite:
             _move_sequences(connection)
+        then(connection)
     counts: dict[str, int] = header["rows"]
     return counts
 

@@ -25,7 +25,7 @@ from crlhf.web.flushing import Log
 DEFAULT = "data/page/page.sqlite3"
 """Where the database lies below the project's root unless a URL says otherwise. `make clean` leaves it alone."""
 
-_BUSY_MS = 30_000
+_BUSY_MS, _SCRUB_MS = 30_000, 200
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=NORMAL",  # the log is flushed by `flushing.Log`
@@ -42,11 +42,13 @@ class Database:
     Attributes:
         engine: SQLAlchemy's.
         is_sqlite: True for SQLite, False for PostgreSQL.
+        is_scrubbed: False: SQLite's log still holds what was deleted, see `scrub`.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self.is_scrubbed = True
         self._turn = threading.Lock()
         self._log = Log(Path(engine.url.database or "")) if self.is_sqlite else None
 
@@ -78,14 +80,24 @@ class Database:
         if is_durable:
             self._log.flush()
 
-    def scrub(self) -> None:
-        """After a deletion: SQLite's log, which holds pages as they were, is emptied as soon as nobody reads them.
+    def scrub(self) -> bool:
+        """After a deletion: empty SQLite's log, which holds pages as they were; the pages are zeros (`secure_delete`).
 
-        The pages themselves are overwritten with zeros (`secure_delete`).
+        While somebody reads (a backup) that cannot be: it waits for a moment only, because all writers wait with it,
+        and `is_scrubbed` is False until a later call finds nobody. Returns whether it was done.
         """
-        if self.is_sqlite:
-            with self.engine.connect() as connection:
-                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not self.is_sqlite:
+            return True
+        with self.engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={_SCRUB_MS}")
+            try:
+                is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+                cursor.close()
+        self.is_scrubbed = not is_busy
+        return self.is_scrubbed
 
     def close(self) -> None:
         """Close every connection."""

@@ -95,8 +95,7 @@ def _address(page: Page, token: str) -> str:
 def invite(page: PageHere, operator: Operator, form: Annotated[InviteForm, Form()]) -> HTMLResponse:
     """Make links for new annotators; they are shown this once."""
     with page.database.write() as connection:
-        seed = page.settings.rules.seed
-        made = people.invite(connection, form.n, form.label, seed, page.clock(), f"operator:{operator}")
+        made = people.invite(connection, form.n, form.label, page.clock(), f"operator:{operator}")
     return HTMLResponse(draw_dashboard(page, operator, links=made))
 
 
@@ -150,13 +149,9 @@ def delete(page: PageHere, annotator_id: Whom, operator: Operator, form: Annotat
     if form.confirm != annotator_id:
         raise RefusedError(422, "To delete someone, repeat the annotator's id.")
     try:
-        with page.database.write() as connection:
-            gone = privacy.forget(
-                connection, annotator_id, page.clock(), f"operator:{operator}", page.sources.remember_deletion
-            )
+        gone = privacy.delete_annotator(page.database, page.sources, annotator_id, page.clock(), f"operator:{operator}")
     except InputError as error:
         raise RefusedError(404, str(error)) from None
-    page.database.scrub()
     said = f"{annotator_id} and {gone.n_answers} answers were deleted here."
     if gone.n_collected:
         said += f" {gone.n_collected} of them are in batch files already: run crlhf forget {annotator_id}."

@@ -90,6 +90,8 @@ class Page:
         while not self._stop.wait(wait):
             began = time.monotonic()
             try:
+                if not self.database.is_scrubbed:
+                    self.database.scrub()
                 self.refresh()
             except CrlhfError as error:
                 _log.warning("crlhf: %s", error)

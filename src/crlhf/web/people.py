@@ -36,13 +36,11 @@ def token_sha256(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def order_seed(seed: int, annotator_id: str) -> int:
-    """The seed of one annotator's order of items, from the project's seed and the pseudonym."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{annotator_id}".encode()).digest()[:4], "big") >> 1
+def invite(connection: Connection, n: int, label: str, now: float, actor: str) -> list[Invitation]:
+    """Make `n` new annotators, each with one link and a secret order of items.
 
-
-def invite(connection: Connection, n: int, label: str, seed: int, now: float, actor: str) -> list[Invitation]:
-    """Make `n` new annotators, each with one link.
+    The seed of the order comes from the system and is recorded: one that followed from the project's, which is no
+    secret, and the pseudonym, which its owner knows, would tell the owner which turns are honeypots.
 
     Raises:
         InputError: `n` is not between 1 and 1000, or the label is longer than 80 characters.
@@ -59,7 +57,7 @@ def invite(connection: Connection, n: int, label: str, seed: int, now: float, ac
                 "state": "invited",
                 "label": label,
                 "invited_at": now,
-                "order_seed": order_seed(seed, annotator_id),
+                "order_seed": secrets.randbelow(2**31),
                 "n_assigned": 0,
             },
         )

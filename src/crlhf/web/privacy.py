@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
@@ -12,6 +11,10 @@ from crlhf.web import audit
 from crlhf.web.people import free_leases
 from crlhf.web.tables import annotators, answers, invitations, items, leases, practice, sessions
 from crlhf.web.tables import audit as events
+
+if TYPE_CHECKING:
+    from crlhf.web.database import Database
+    from crlhf.web.sources import Sources
 
 _HASHES = {"token_sha256"}
 
@@ -57,27 +60,28 @@ def copy_of(connection: Connection, annotator_id: str) -> dict[str, Any]:
     return found
 
 
-def forget(
-    connection: Connection,
-    annotator_id: str,
-    now: float,
-    actor: str,
-    remember: Callable[[str], None] = lambda annotator_id: None,
-) -> Deleted:
-    """Delete everything about an annotator; the items they judged wait for other verdicts.
+def delete_annotator(database: Database, sources: Sources, annotator_id: str, now: float, actor: str) -> Deleted:
+    """`forget`, remembered beyond the database, and scrubbed from its files.
 
-    Args:
-        connection: of the write transaction.
-        annotator_id: whom.
-        now: the time.
-        actor: who deletes.
-        remember: told the annotator's id before anything is deleted.
+    Raises:
+        InputError: there is no such annotator; nothing is remembered then.
+    """
+    with database.read() as connection:
+        if annotator_id not in annotator_ids(connection):
+            raise InputError(f"{annotator_id}: no such annotator")
+    with sources.deletion(annotator_id), database.write() as connection:
+        gone = forget(connection, annotator_id, now, actor)
+    database.scrub()
+    return gone
+
+
+def forget(connection: Connection, annotator_id: str, now: float, actor: str) -> Deleted:
+    """Delete everything about an annotator; the items they judged wait for other verdicts.
 
     Raises:
         InputError: there is no such annotator.
     """
     known = copy_of(connection, annotator_id)
-    remember(annotator_id)
     free_leases(connection, annotator_id)
     given = [answer for answer in known["answers"] if answer["status"] == "submitted"]
     for answer in given:

@@ -6,6 +6,7 @@ Two functions, given by the stages. The page calls them and knows nothing of wha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 
@@ -93,9 +94,10 @@ class Sources(NamedTuple):
     Attributes:
         items: every item that may be shown now.
         estimates: from rows under `schema.ANNOTATIONS` to what they say.
-        remember_deletion: told whom the page is about to delete, so that no older backup brings them back.
+        deletion: entered before someone is deleted, held until they are: remembers whom, so that no older backup brings
+            them back, and keeps answers from being collected meanwhile.
     """
 
     items: Callable[[], Sequence[ShownItem]]
     estimates: Callable[[Sequence[Mapping[str, Any]]], Estimates]
-    remember_deletion: Callable[[str], None]
+    deletion: Callable[[str], AbstractContextManager[None]]
