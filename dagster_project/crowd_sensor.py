@@ -23,7 +23,8 @@ WAITS = "annotations"
 def build_crowd_sensors(graph: Graph, root: Path) -> list[dg.SensorDefinition]:
     """The sensor `crowd_verdicts`, on from the start; none in a pipeline without a stage that waits.
 
-    A tick reads the times of the batch files and nothing else while no file is new. When a round has what it needs, it
+    A tick reads the times of the batch files and the params, nothing else, while none is new. A round that cannot be
+    asked about is told and holds up no other. When a round has what it needs, it
     asks for one run: what is left of the round, scores and report, and the programs of the next round. The run's key is
     the round and the state of its files, so nothing is launched twice for the same batches.
     """
@@ -44,7 +45,10 @@ def build_crowd_sensors(graph: Graph, root: Path) -> list[dg.SensorDefinition]:
         requests, said = [], []
         try:
             rounds = awaited_rounds(root)
-            for name in rounds:
+        except CrlhfError as error:
+            return dg.SensorResult(skip_reason=str(error), cursor=json.dumps(seen))
+        for name in rounds:
+            try:
                 state = state_of_files(root, name)
                 if f"{WAITS}@{name}" not in graph.stages:
                     said.append(f"round {name}: press Reload definitions")
@@ -57,8 +61,9 @@ def build_crowd_sensors(graph: Graph, root: Path) -> list[dg.SensorDefinition]:
                 else:
                     said.append(f"round {name}: waiting: {progress_of(root, name)}")
                 seen[name] = state
-        except CrlhfError as error:
-            return dg.SensorResult(skip_reason=str(error), cursor=json.dumps(seen))
+            except CrlhfError as error:  # one round's trouble does not hold up another; it is asked again next time
+                said.append(f"round {name}: {error}")
+                context.log.warning(said[-1])
         reason = None if requests else "; ".join(said) or "no round waits for verdicts"
         return dg.SensorResult(run_requests=requests, skip_reason=reason, cursor=json.dumps(seen))
 

@@ -213,6 +213,7 @@ SCORES = Table(
     (
         Column("completion_id", "string", "the completion"),
         Column("problem_id", "string", "its problem"),
+        Column("code_sha256", "string", "SHA-256 of the program that was judged"),
         Column("n_lines", "int64", "judgeable lines L"),
         Column("n_annotators", "int64", "kept annotators who judged it"),
         Column("aligned_score", "float64", "s = (1/L) sum_l q_l, in [0, 1]"),

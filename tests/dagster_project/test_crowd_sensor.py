@@ -7,6 +7,7 @@ import json
 import dagster as dg
 import pytest
 
+from crlhf.errors import InputError
 from dagster_project import crowd_sensor
 from dagster_project.crowd_sensor import build_crowd_sensors, rest_of_round
 from dagster_project.graph import Graph, Stage
@@ -88,6 +89,21 @@ def test_files_are_read_only_when_they_changed_and_a_ready_round_is_launched_onc
     assert not tick().run_requests
     assert json.loads(tick.world["cursor"]) == {"r1": "s2"}
     assert tick(awaited=[]).skip_reason.skip_message == "no round waits for verdicts"
+
+
+def test_a_round_that_cannot_be_asked_about_holds_up_no_other_and_is_asked_again(tick, monkeypatch):
+    def is_ready(root, name):
+        if name == "r2" and not tick.world["ready"]:
+            raise InputError("0007-x.csv: unusable")
+        return True
+
+    monkeypatch.setattr(crowd_sensor, "is_ready", is_ready)
+    (request,) = tick(awaited=["r1", "r2"]).run_requests
+    assert request.run_key == "r1-s1"
+    assert json.loads(tick.world["cursor"]) == {"r1": "s1"}
+    said = tick(awaited=["r2"]).skip_reason.skip_message
+    assert said == "round r2: 0007-x.csv: unusable"
+    assert [one.run_key for one in tick(ready=True).run_requests] == ["r2-s1"]
 
 
 def test_nothing_is_launched_or_forgotten_while_a_run_is_going_on(tick):

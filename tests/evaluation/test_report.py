@@ -126,8 +126,8 @@ def tables():
         columns=list(RELIABILITIES.column_names),
     )
     scores = pd.DataFrame(
-        [["c", "p", 3, 5, 0.9, 0.7, 1.0, 0.4, 0.5, False, 0.9, 1, False],
-         ["d", "p", 3, 5, 0.3, 0.1, 0.6, 0.4, 0.1, True, -0.1, 2, False]],
+        [["c", "p", "0f", 3, 5, 0.9, 0.7, 1.0, 0.4, 0.5, False, 0.9, 1, False],
+         ["d", "p", "0f", 3, 5, 0.3, 0.1, 0.6, 0.4, 0.1, True, -0.1, 2, False]],
         columns=list(SCORES.column_names),
     )  # fmt: skip
     steps = pd.DataFrame(
@@ -216,3 +216,9 @@ def test_the_crowd_is_told_with_intervals_suspects_and_where_verdicts_are_wanted
     assert "<td>a-2</td><td>lazy</td><td>marked 0 of 90 lines | none</td>" in html
     assert "No annotator stands out" not in markdown
     assert "No annotator stands out" in render(findings, draw_figures(findings.pairs, *tables))[1]
+
+
+def test_both_pages_say_which_rounds_are_left_out_and_why(findings, tables):
+    pages = render(findings._replace(left_out=[("r2", "its policy is old")]), draw_figures(findings.pairs, *tables))
+    assert all("Round r2 is left out: its policy is old." in page for page in pages)
+    assert not any("is left out" in page for page in render(findings, draw_figures(findings.pairs, *tables)))

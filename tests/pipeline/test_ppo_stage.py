@@ -1,6 +1,7 @@
 """Stage `ppo` as a user runs it: in two processes, all weights, line by line; ended by SIGTERM and taken up again."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -8,6 +9,9 @@ import time
 
 import pytest
 
+from crlhf.stages.runner import execute
+from crlhf.store import Store
+from crlhf.tracking import StageRun
 from tests.pipeline.conftest import BIN, Project
 
 pytestmark = pytest.mark.pipeline
@@ -17,6 +21,49 @@ pytestmark = pytest.mark.pipeline
 def project(repro, tmp_path):
     shutil.copytree(repro.root, tmp_path / "project", symlinks=True, ignore=shutil.ignore_patterns("mlflow.db"))
     return Project(tmp_path / "project", dict(repro.environment))
+
+
+def test_rewards_of_other_programs_are_refused_though_the_ids_are_the_same(project):
+    store = Store(project.root, "r1")
+    before = store.read("completions").set_index("completion_id")["code_sha256"]
+    policy = (project.root / "models/r1/manifest.json").read_bytes()
+    project.edit_params(completions={"temperature": 1.5})
+    project.crlhf("completions", "--round", "r1")
+    after = store.read("completions").set_index("completion_id")["code_sha256"]
+    assert set(after.index) == set(before.index)
+    assert (after != before[after.index]).any()
+
+    tuned = project.crlhf("ppo", "--round", "r1", check=False)
+    judged = project.crlhf("rewards", "--round", "r1", check=False)
+    assert (tuned.returncode, judged.returncode) == (5, 5)
+    assert re.search(r"scores\.parquet: \d+ of its programs are not those of .*completions\.parquet", tuned.stderr)
+    assert "run `dvc repro rewards@r1`" in tuned.stderr
+    assert "run `dvc repro honeypots@r1`" in judged.stderr
+    assert (project.root / "models/r1/manifest.json").read_bytes() == policy
+
+    project.crlhf("honeypots", "--round", "r1")  # what is shown is new, the verdicts are not
+    judged = project.crlhf("rewards", "--round", "r1", check=False)
+    assert judged.returncode == 5
+    assert "run `dvc repro validated@r1`" in judged.stderr
+
+
+def test_a_kill_after_training_costs_no_step_and_the_end_leaves_no_work_behind(project, monkeypatch):
+    for name in ("CRLHF_CACHE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, project.environment[name])
+    monkeypatch.setenv("CRLHF_TRACKING", "off")
+    project.edit_params(ppo={"kl_coef": 0.07})
+    partial, steps = project.root / ".crlhf/partial", []
+    for name in ("ppo@r1-0123456789abcdef", "ppo@r2-0123456789abcdef"):  # given up under other params; another round's
+        (partial / name).mkdir(parents=True)
+    monkeypatch.setattr(StageRun, "log_step", lambda self, step, curves: steps.append(step))
+    with monkeypatch.context() as patched:
+        patched.setattr(StageRun, "register_policy", lambda self, *about: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            execute("ppo", project.root, lambda text: None, "r1")
+    assert steps == [1, 2, 3]
+    execute("ppo", project.root, lambda text: None, "r1")
+    assert len(steps) == len(set(steps))
+    assert [path.name for path in partial.glob("ppo@*")] == ["ppo@r2-0123456789abcdef"]
 
 
 def test_two_processes_train_all_weights_line_by_line_and_one_of_them_reports(project):

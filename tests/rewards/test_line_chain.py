@@ -143,6 +143,7 @@ def test_a_table_is_smoothed_and_scored_with_its_chain():
     np.testing.assert_allclose(found["posterior"][:2], correct)
     np.testing.assert_allclose(found["log_odds"][:2], logit(correct))
     completions = pd.DataFrame({"completion_id": ["a", "b"], "problem_id": "p", "finish_reason": "stop"})
+    completions["code_sha256"] = "0f"
     params = RewardsParams(prior_correct=0.5, kind="aligned_score", truncation_penalty=0.0, min_annotators=1)
     row = scores(found, completions, params, CHAIN).set_index("completion_id").loc["a"]
     assert row["p_all_correct"] == pytest.approx(count[2])

@@ -20,7 +20,7 @@ def posteriors(rows):
 
 
 def completions(rows):
-    return pd.DataFrame(rows, columns=["completion_id", "problem_id", "finish_reason"])
+    return pd.DataFrame(rows, columns=["completion_id", "problem_id", "finish_reason"]).assign(code_sha256="0f")
 
 
 def test_score_and_its_uncertainty_by_hand():

@@ -149,6 +149,18 @@ def test_with_all_verdicts_the_round_goes_on_is_closed_and_keeps_its_batches(roo
     assert awaited_rounds(root) == []
 
 
+def test_asking_for_fewer_verdicts_is_news_to_who_watches_the_files(root):
+    deliver(root, answer(root, "r1-c1", "ann"), answer(root, "r1-c2", "ann"))
+    before = state_of_files(root, "r1")
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    (root / "params.yaml").write_text(yaml.safe_dump(values, width=200))  # nothing that the round waits for
+    assert (state_of_files(root, "r1"), is_ready(root, "r1")) == (before, False)
+    values["crowd"]["verdicts_per_completion"] = 1
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    assert is_ready(root, "r1")
+    assert state_of_files(root, "r1") != before
+
+
 def test_new_items_open_the_round_anew(root):
     deliver_round(root, "r1")
     run(root, "annotations", "r1")

@@ -56,7 +56,7 @@ def scores(
 
     Args:
         posteriors: schema LINE_POSTERIORS.
-        completions: schema COMPLETIONS; gives the problem and whether the program was cut at the token limit.
+        completions: schema COMPLETIONS; the problem, the program's hash, and whether it was cut at the token limit.
         params: the section `rewards` of params.yaml.
         chain: what the posteriors were smoothed with; None: lines are independent.
 
@@ -66,7 +66,7 @@ def scores(
     """
     import pandas as pd
 
-    known = completions.set_index("completion_id")[["problem_id", "finish_reason"]]
+    known = completions.set_index("completion_id")[["problem_id", "code_sha256", "finish_reason"]]
     rows = []
     for completion_id, lines in posteriors.groupby("completion_id", sort=True):
         n_annotators = int((lines["n_ok"] + lines["n_wrong"]).max())
@@ -83,6 +83,7 @@ def scores(
             {
                 "completion_id": completion_id,
                 "problem_id": known.at[completion_id, "problem_id"],
+                "code_sha256": known.at[completion_id, "code_sha256"],
                 "n_lines": len(q),
                 "n_annotators": n_annotators,
                 **chosen,

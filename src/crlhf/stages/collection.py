@@ -142,10 +142,11 @@ def is_ready(root: Path, round_name: str) -> bool:
 
 
 def state_of_files(root: Path, round_name: str) -> str:
-    """16 hex digits that change when a batch, the ledger or the round's items do; reads no file."""
+    """16 hex digits that change when a batch, the ledger, the round's items or the number of verdicts it needs does."""
     paths = [*sorted((root / FOLDER).glob("*")), Store(root).table_path("items", round_name)]
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+    needed = load_params(root / "params.yaml").crowd.verdicts_per_completion
+    return hashlib.sha256(repr((stats, needed)).encode()).hexdigest()[:16]
 
 
 def _read(store: Store, params: Params, files: tuple[Path, ...] | list[Path]) -> Collected:

@@ -14,6 +14,7 @@ from crlhf.schema import Summary
 from crlhf.stages import summary_path
 from crlhf.stages.digests import digest
 from crlhf.stages.policies import MANIFEST, Policy, find_policy, policy_path
+from crlhf.stages.same_programs import require_same_programs
 from crlhf.stages.tuning import METHODS, Trained, tune
 from crlhf.store import read_json, records, write_json
 
@@ -49,7 +50,6 @@ def run(context: Context) -> Summary:
     folder = _keep(context, start, trained, is_simulated=is_simulated)
     table = steps_table(trained.history)
     context.store.write("ppo_steps", table)
-    shutil.rmtree(work)
     context.run.register_policy(folder, context.round or "", is_simulated=is_simulated)
     figures = (context.keep_figure("ppo", png(draw_ppo(table))),)
     return _summary(table, rollouts, trained, figures, METHODS[context.params.tuning.method], is_simulated=is_simulated)
@@ -68,8 +68,9 @@ def steps_table(history: Sequence[Mapping[str, float]]) -> pd.DataFrame:
 def _rollouts(context: Context) -> tuple[pd.DataFrame, float]:
     """Scored completions with tokens and rewards, and their temperature; one without a reward is left out, not 0."""
     completions = context.store.read("completions")
-    scores = context.store.read("scores")[["completion_id", "reward"]]
-    joined = completions.merge(scores, on="completion_id", validate="one_to_one")
+    scores = context.store.read("scores")
+    require_same_programs(context.store, completions, "scores", scores)
+    joined = completions.merge(scores[["completion_id", "reward"]], on="completion_id", validate="one_to_one")
     columns = ["completion_id", "problem_id", "model_input", "prompt_token_ids", "token_ids", "logprobs", "reward"]
     rollouts = joined.loc[joined["token_ids"].map(len) > 0, columns].reset_index(drop=True)
     if rollouts.empty:

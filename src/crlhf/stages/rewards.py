@@ -9,6 +9,7 @@ import numpy as np
 from crlhf.errors import InputError
 from crlhf.schema import Summary
 from crlhf.stages.reliabilities import model_path
+from crlhf.stages.same_programs import require_same_programs
 from crlhf.store import atomic_write, read_json, records
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from crlhf.rewards import Chain
     from crlhf.stages.runner import Context
+    from crlhf.store import Store
 
 SECTIONS = ("rewards", "report")
 _CONTRADICTION = 5.0  # nats on the honeypots: odds of 150 to 1 against the chain
@@ -31,6 +33,7 @@ def run(context: Context) -> Summary:
     prior = params.prior_correct if model["prior_correct"] is None else model["prior_correct"]
     completions = store.read("completions")
     verdicts = (store.read("validated"), store.read("items"), store.read("reliabilities"), prior)
+    _require_judged(store, completions, *verdicts[:2])
     posteriors = line_posteriors(*verdicts)
     chain: Chain | None = None
     of_chain: dict[str, float] = {}
@@ -71,6 +74,13 @@ def run(context: Context) -> Summary:
         "another_annotator_helps_most": ", ".join(wanted["completion_id"].head(5)),
     }
     return Summary(metrics, facts, is_simulated=model["is_simulated"], figures=(figure,))
+
+
+def _require_judged(store: Store, completions: pd.DataFrame, validated: pd.DataFrame, items: pd.DataFrame) -> None:
+    """Raise IntegrityError unless annotators judged the programs of the completions table."""
+    require_same_programs(store, completions, "items", items[~items["is_honeypot"].astype(bool)])
+    is_own = validated["completion_id"].isin(completions["completion_id"])  # not honeypots, nor late for earlier rounds
+    require_same_programs(store, completions, "validated", validated[is_own])
 
 
 def _proven_chain(

@@ -5,6 +5,7 @@ The summary depends on inputs and params only; wall time goes to `.crlhf/timings
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 
 FIGURES = "reports/figures"
+PARTIAL = ".crlhf/partial"
+"""Where unfinished work lies, by stage and round."""
+_N_HASH = 16  # hex digits in the name of a work folder
 
 
 class Context(NamedTuple):
@@ -68,12 +72,15 @@ class Context(NamedTuple):
         return relative
 
     def work_folder(self, name: str, *inputs: object) -> Path:
-        """A folder for unfinished work, named by a hash of what the work depends on."""
-        return self.path(f".crlhf/partial/{instance_name(name, self.round)}-{digest(*inputs)[:16]}")
+        """A folder for unfinished work, named by a hash of what the work depends on.
+
+        It is removed when the stage has ended well, with those of other inputs that were never finished.
+        """
+        return self.path(f"{PARTIAL}/{instance_name(name, self.round)}-{digest(*inputs)[:_N_HASH]}")
 
     def journal(self, name: str, *inputs: object) -> Journal:
         """A journal of finished pieces that holds only while `inputs` stay the same."""
-        return Journal(self.path(f".crlhf/partial/{instance_name(name, self.round)}.jsonl"), digest(*inputs))
+        return Journal(self.path(f"{PARTIAL}/{instance_name(name, self.round)}.jsonl"), digest(*inputs))
 
 
 def execute(stage: str, root: Path, say: Callable[[str], None], round_name: str | None = None) -> Summary:
@@ -101,6 +108,8 @@ def execute(stage: str, root: Path, say: Callable[[str], None], round_name: str 
         seconds = time.monotonic() - started
         write_json(store.path(f".crlhf/timings/{instance}.json"), {"seconds": round(seconds, 3)})
         run.log_summary(summary, seconds)
+    for work in store.path(PARTIAL).glob(f"{instance}-{'[0-9a-f]' * _N_HASH}"):  # last: till here it may be needed
+        shutil.rmtree(work, ignore_errors=True)
     for check in summary.checks:
         if not check.passed:
             say(f"{instance}: {check.severity}: {check.name}: {check.description} ({check.n_unexpected} rows)")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from crlhf.schema import Summary
 from crlhf.stages import BASE
 from crlhf.stages.benchmark import subset_name
+from crlhf.stages.finished_rounds import finished_rounds
 from crlhf.stages.policies import read_manifest
 from crlhf.store import write_json
 
@@ -29,11 +30,12 @@ def run(context: Context) -> Summary:
 
     params = context.params
     bootstrap = Bootstrap(params.report.n_bootstrap, params.report.confidence, params.seed)
-    rounds = evaluated_rounds(context)
+    problems = context.store.read("problems")
+    finished = finished_rounds(context, "scores")
+    rounds = finished.names
     policies = (BASE, *rounds)
     records: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
-    problems = context.store.read("problems")
     n_all = problems[problems["split"] == "test"].groupby("source").size()
     for benchmark in BENCHMARKS:
         if getattr(context.params.benchmarks, benchmark) is None:
@@ -57,16 +59,7 @@ def run(context: Context) -> Summary:
     metrics |= {f"{c['benchmark']}/{c['policy']}/gain_at_{c['k']}": c["difference"] for c in comparisons}
     facts = {c["benchmark"]: c["subset"] for c in comparisons}
     is_simulated = any(read_manifest(context.store.root, name)["is_simulated"] for name in rounds)
-    return Summary(metrics, facts, is_simulated=is_simulated)
-
-
-def evaluated_rounds(context: Context) -> list[str]:
-    """The rounds whose policies have been evaluated: all, unless a later round still waits for people."""
-    rounds, store = list(context.params.rounds), context.store
-    found = [name for name in rounds if all(store.has(benchmark, name) for benchmark in BENCHMARKS)] or rounds[:1]
-    if len(found) < len(rounds):
-        context.say(f"scores: not evaluated yet: {', '.join(name for name in rounds if name not in found)}")
-    return found
+    return Summary(metrics, facts | finished.facts, is_simulated=is_simulated)
 
 
 def count_table(table: pd.DataFrame) -> dict[str, PassCount]:

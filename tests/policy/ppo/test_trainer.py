@@ -298,6 +298,12 @@ def test_an_adaptive_kl_coefficient_rises_with_the_kl_and_is_passed_on_to_the_ne
     assert steps[0][1]["kl_coef"] == first.kl_coef
 
 
+def test_a_fixed_kl_coefficient_is_that_of_the_params_in_every_round(tmp_path):
+    train(tmp_path / "a", params=make_params(kl_coef=0.05, num_ppo_epochs=1))
+    second, steps = train(tmp_path / "b", params=make_params(kl_coef=0.5, num_ppo_epochs=1), start=tmp_path / "a")
+    assert {metrics["kl_coef"] for _, metrics in steps} == {second.kl_coef} == {0.5}
+
+
 def test_an_entropy_bonus_keeps_the_entropy_higher(tmp_path):
     fast = {"learning_rate": 0.02, "num_ppo_epochs": 4}
     _, plain = train(tmp_path / "plain", params=make_params(**fast))

@@ -30,6 +30,7 @@ class Findings(NamedTuple):
         suspects: annotators to look at: annotator_id, kind, evidence, strength.
         next_verdicts: where another annotator helps most: completion_id, n_annotators, score_sd, score_sd_next, gain,
             n_more (None: more than were considered).
+        left_out: (round, why) of the rounds that nothing is told of.
     """
 
     policy_name: str
@@ -43,6 +44,7 @@ class Findings(NamedTuple):
     rounds: Sequence[RoundFacts] = ()
     suspects: Sequence[dict[str, Any]] = ()
     next_verdicts: Sequence[dict[str, Any]] = ()
+    left_out: Sequence[tuple[str, str]] = ()
 
     @property
     def pairs(self) -> list[Pair]:

@@ -70,8 +70,9 @@ def train_ppo(
             last checkpoint are reported again, with the same numbers. Curves whose names begin with `wall/` are times.
         progress: makes a progress bar from label, total, unit and units done; None shows nothing.
         start: the folder of an earlier round's result (`adapter/` or `policy/`, value head, `ppo_state.json`): training
-            goes on from its weights, value head and KL coefficient. The reference stays the model as it is given, so
-            give the base. None: a new adapter, and a value head that starts at the mean score.
+            goes on from its weights, its value head and, where it is adaptive, its KL coefficient. The reference stays
+            the model as it is given, so give the base. None: a new adapter, and a value head that starts at the mean
+            score.
         keep_checkpoints: leave the last checkpoints in place at the end.
         say: takes sentences for the person who waits: where an interrupted run goes on, and what was damaged.
 

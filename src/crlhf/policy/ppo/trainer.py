@@ -97,7 +97,8 @@ class CrowdPPOTrainer(SavesExactly, GRPOTrainer):  # type: ignore[misc]
         self.tuning = tuning
         self.key = key
         self.rollouts: Rollouts | None = None
-        self.kl = KLControl(params.kl_coef if start.kl_coef is None else start.kl_coef)
+        carried_over = start.kl_coef if params.kl_control == "adaptive" else None
+        self.kl = KLControl(params.kl_coef if carried_over is None else carried_over)
         self.start_length = start.length
         self.stopped_reason: str | None = None
         self.was_interrupted = False
