@@ -75,7 +75,7 @@ def test_after_dvc_repro_and_sync_dagster_is_fresh_and_edits_make_the_same_stage
         params.write_text(kept[0])
         readme.write_text(kept[1] + "one more line\n")
         repro.run(BIN / "python", "-m", "dagster_project.sync")
-        readers = ["annotations@r1", "reliabilities@r1", "report", "scores", "validated@r1"]  # two read all of data/rounds
+        readers = ["annotations@r1", "reliabilities@r1", "report", "scores", "validated@r1"]  # two read all rounds
         assert repro.stale() == readers
         assert stale_in_dagster(repro) == readers
     finally:

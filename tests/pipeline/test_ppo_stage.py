@@ -57,9 +57,7 @@ def test_a_kill_after_training_costs_no_step_and_the_end_leaves_no_work_behind(p
         (partial / name).mkdir(parents=True)
     monkeypatch.setattr(StageRun, "log_step", lambda self, step, curves: steps.append(step))
     with monkeypatch.context() as patched:
-        patched.setattr(
-            StageRun, "register_policy", lambda *about, **more: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
+        patched.setattr(StageRun, "register_policy", lambda *about, **more: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             execute("ppo", project.root, lambda text: None, "r1")
     assert steps == [1, 2, 3]
