@@ -67,6 +67,7 @@ def test_a_round_waits_goes_on_and_stays_as_it_is_until_somebody_is_forgotten(pr
     assert counted == {row["annotator_id"] for row in rows} - {one}
 
 
+@pytest.mark.slow
 def test_a_round_that_goes_on_from_a_policy_that_is_no_more_is_left_out_of_scores_and_report(make_project):
     project = make_project("reopened", CRLHF_TRACKING="off")
     project.edit_params(**rounds(2))
