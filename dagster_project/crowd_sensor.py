@@ -23,10 +23,10 @@ WAITS = "annotations"
 def build_crowd_sensors(graph: Graph, root: Path) -> list[dg.SensorDefinition]:
     """The sensor `crowd_verdicts`, on from the start; none in a pipeline without a stage that waits.
 
-    A tick reads the times of the batch files and the params, nothing else, while none is new. A round that cannot be
-    asked about is told and holds up no other. When a round has what it needs, it
-    asks for one run: what is left of the round, scores and report, and the programs of the next round. The run's key is
-    the round and the state of its files, so nothing is launched twice for the same batches.
+    A tick reads the params, the ledger and the times of the batch files; batches only when one is new. When a round has
+    what it needs, it asks for one run: what is left of the round, scores and report, and the programs of the next
+    round. The run's key is the round and the state of its files, so nothing is launched twice for the same batches. A
+    round that cannot be asked about is told and holds up no other.
     """
     if not any(stage.meta.get("may_wait") for stage in graph.stages.values()):
         return []

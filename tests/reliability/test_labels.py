@@ -15,7 +15,15 @@ def test_judges_are_equal_exactly_where_the_same_annotators_judged_equally_often
     assert judges[0] == judges[1]  # a and b
     assert judges[3] == judges[4]  # d and e
     assert len(set(judges.tolist())) == 5
-    assert code_table(labels, None).labels.n_verdicts.tolist() == [3, 3, 2, 3, 3, 4, 1]
+    assert code_table(labels, None).labels.n_judges.tolist() == [3, 3, 2, 2, 2, 2, 1]
+
+
+def test_who_changes_their_mind_is_one_judge():
+    labels = table(
+        [("a", "x", 0), ("a", "x", 1), ("b", "x", 1), ("b", "y", 0), ("c", "x", 0), ("c", "y", 0), ("c", "y", 1)]
+    )
+    assert code_table(labels, None).labels.n_judges.tolist() == [1, 2, 2]
+    assert len(code_table(table([]), None).labels.n_judges) == 0
 
 
 def test_the_label_given_does_not_change_who_judged():

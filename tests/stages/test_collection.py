@@ -120,6 +120,7 @@ def test_a_round_that_waits_is_not_over_though_it_has_a_policy_of_another_crowd(
         "from other verdicts"
     )
     assert describe_rounds(root)[0] == waiting.format(0)
+    assert awaited_rounds(root) == ["r1"]
     Store(root, "r1").table_path("annotations").unlink()  # as DVC does before it runs the stage
     deliver(root, answer(root, "r1-c1", "ann"), answer(root, "r1-c1", "bob"))
     assert describe_rounds(root)[0] == waiting.format(1)
@@ -147,6 +148,9 @@ def test_with_all_verdicts_the_round_goes_on_is_closed_and_keeps_its_batches(roo
     assert Store(root, "r1").table_path("annotations").read_bytes() == first
     assert len([event for event in read_ledger(root) if event["event"] == "closed"]) == 1
     assert awaited_rounds(root) == []
+    items = Store(root, "r1").read("items")
+    Store(root, "r1").write("items", items.assign(fault_kind=["", "", "y"]))  # made anew: the round is open again
+    assert awaited_rounds(root) == ["r1"]
 
 
 def test_asking_for_fewer_verdicts_is_news_to_who_watches_the_files(root):

@@ -18,7 +18,7 @@ import click
     type=click.Choice(["auto", "independent"]),
     default="auto",
     show_default=True,
-    help="auto: tasks that the same workers judged together tell of each other, where that proves to pay.",
+    help="auto: tasks that the same workers judged together tell of each other, where gold proves that it pays.",
 )
 def aggregate(labels: Path, gold: Path | None, method: str, out: Path, tasks: Literal["auto", "independent"]) -> None:
     """Aggregate any binary crowd labels: posteriors.csv (task, probability) and annotators.csv."""

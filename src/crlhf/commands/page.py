@@ -97,11 +97,9 @@ def serve(root: Path, host: str, port: int, public_url: str | None, trust_proxy:
             timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # before it runs too, and when uvicorn raises them again at its end
-            signal.signal(number, server.handle_exit)
+        # before it runs too, and when uvicorn raises them again at its end
+        signal.signal(signal.SIGINT, server.handle_exit)
+        signal.signal(signal.SIGTERM, server.handle_exit)
         settle()
         click.echo(f"The page is at {public_url or address}; invite people with `crlhf page invite`.")
         server.run(sockets=[listener])

@@ -44,14 +44,14 @@ class TaskEvidence(NamedTuple):
         prior_one: P(a task's label is 1) before any verdict.
         is_one: (N,) gold: 1 or 0, and -1 where there is none.
         judges: (N,) equal where exactly the same workers judged.
-        n_labels: (N,) labels of each task.
+        n_judges: (N,) how many workers judged each task.
     """
 
     evidence: Floats
     prior_one: float
     is_one: Truths
     judges: npt.NDArray[np.int64]
-    n_labels: npt.NDArray[np.int64]
+    n_judges: npt.NDArray[np.int64]
 
 
 class Aggregated(NamedTuple):
@@ -109,7 +109,7 @@ def aggregate_labels(
         frame.rename(columns={"annotator_id": "worker"}),
         found.temperature,
         "gold" if coded.labels.is_known.any() else "assumed",
-        TaskEvidence(evidence, prior, _gold_of(coded.labels), coded.labels.judges, coded.labels.n_verdicts),
+        TaskEvidence(evidence, prior, _gold_of(coded.labels), coded.labels.judges, coded.labels.n_judges),
     )
 
 

@@ -57,9 +57,15 @@ class Labels(NamedTuple):
         return self._replace(truth=truth)
 
     @property
-    def n_verdicts(self) -> npt.NDArray[np.int64]:
-        """(N,) verdicts on each line."""
-        return np.asarray(self.matrix.sum(1)).astype(np.int64)
+    def n_judges(self) -> npt.NDArray[np.int64]:
+        """(N,) how many annotators judged each line."""
+        who = self.matrix.indices // 2  # ascending within a line
+        is_again = np.r_[False, who[1:] == who[:-1]]  # the second label of one annotator, unless a line begins there
+        ends = self.matrix.indptr
+        is_again[ends[:-1][np.diff(ends) > 0]] = False
+        again = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_again, dtype=np.int64)])
+        n_judges: npt.NDArray[np.int64] = np.diff(ends) - (again[ends[1:]] - again[ends[:-1]])
+        return n_judges
 
     @property
     def judges(self) -> npt.NDArray[np.int64]:

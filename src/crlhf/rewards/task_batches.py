@@ -90,7 +90,7 @@ def find_batches(tasks: pd.Index, judges: Ints, n_judges: Ints) -> Batches:
     Args:
         tasks: (N,) names, numbers or text.
         judges: (N,) equal where exactly the same annotators judged.
-        n_judges: (N,) verdicts on each task; a single one says nothing of what was shown together.
+        n_judges: (N,) how many annotators judged each task; one alone says nothing of what was shown together.
     """
     name, number = _split(tasks)
     order = np.lexsort((number, name, judges))

@@ -129,11 +129,15 @@ def batch_files(root: Path) -> tuple[Path, ...]:
 
 
 def awaited_rounds(root: Path) -> list[str]:
-    """Rounds whose items are made and whose annotations are not, in a project that collects them; cheap to ask."""
+    """Rounds of a project that collects whose items are made and which are not closed on them, or not annotated yet.
+
+    An annotations table of another crowd, or of other programs, does not make a round one that no longer waits.
+    """
     params, store = load_params(root / "params.yaml"), Store(root)
     if params.crowd.source != "collected":
         return []
-    return [name for name in params.rounds if store.has("items", name) and not store.has("annotations", name)]
+    made = [name for name in params.rounds if store.has("items", name)]
+    return [name for name in made if closing(store, name) is None or not store.has("annotations", name)]
 
 
 def is_ready(root: Path, round_name: str) -> bool:

@@ -81,7 +81,7 @@ def aggregate_tables(
     if tasks == "independent" or method == "majority":
         return found, []
     evidence = found.tasks
-    batches = find_batches(pd.Index(found.posteriors["task"]), evidence.judges, evidence.n_labels)
+    batches = find_batches(pd.Index(found.posteriors["task"]), evidence.judges, evidence.n_judges)
     smoothed = smooth(batches, evidence.evidence, evidence.is_one, evidence.prior_one)
     if not smoothed.is_used:
         return found, []
