@@ -155,6 +155,13 @@ def test_page_backup_to_a_folder_is_one_sentence(project):
     assert answer.stderr == f"crlhf: {project}: is a folder, not a file\n"
 
 
+@pytest.mark.parametrize("words", [("invite",), ("operator", "ada"), ("restore", "file")])
+def test_a_page_begins_in_a_project_only(tmp_path, words):
+    answer = crlhf(tmp_path, "page", *words, check=False)
+    assert (answer.returncode, "params.yaml" in answer.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_page_the_commands_say_so(tmp_path):
     make_project(tmp_path, n_problems=1, n_honeypots=1)
     answer = crlhf(tmp_path, "collect", check=False)

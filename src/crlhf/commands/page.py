@@ -49,8 +49,11 @@ def _with_public_url(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _opened(root: Path, url: str | None, *, must_exist: bool = True) -> Iterator[Database]:
+    from crlhf.params import load_params
     from crlhf.web.database import default_url, open_database
 
+    if not must_exist and url is None:
+        load_params(root / "params.yaml")  # a page begins in a project, not in whatever folder this is
     database = open_database(url or default_url(root), must_exist=must_exist and url is None)
     try:
         yield database
