@@ -17,6 +17,7 @@ import re
 import socket
 import tempfile
 import time
+from contextlib import nullcontext
 from urllib.parse import urlencode
 
 from sqlalchemy import select
@@ -67,7 +68,11 @@ def make_page(url: str, n_annotators: int, n_items: int) -> Page:
     rules = Rules(seed=1, k=n_annotators, honeypot_rate=0.2)
     settings = Settings(rules, refresh_s=0, limits=dict.fromkeys(LIMITS, Limit(1e9, 1e9)))
     shown = items(n_items)
-    return Page(open_database(url), settings, Sources(lambda: shown, lambda rows: NO_ESTIMATES))
+    return Page(
+        open_database(url),
+        settings,
+        Sources(lambda: shown, lambda rows: NO_ESTIMATES, lambda annotator_id: nullcontext()),
+    )
 
 
 def serve(url: str, listener: socket.socket, n_annotators: int, n_items: int) -> None:
@@ -84,7 +89,7 @@ def sessions(page: Page, n: int) -> list[tuple[str, str]]:
     made = []
     with page.database.write() as connection:
         now = time.time()
-        for invitation in people.invite(connection, n, "simulated", 1, now, "benchmark"):
+        for invitation in people.invite(connection, n, "simulated", now, "benchmark"):
             token = people.join(connection, invitation.token, now)
             assert token is not None
             people.read_guide(connection, invitation.annotator_id, now)
